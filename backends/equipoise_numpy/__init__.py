@@ -1,0 +1,38 @@
+"""numpy arrays: numba kernels where numba is installed, portable bodies where it is not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.util import find_spec
+from typing import Any
+
+import array_api_compat.numpy as xp
+import numpy as np
+
+from equipoise.backend import Backend, Eager
+
+__all__ = ["BACKEND"]
+
+_PLAIN = {
+    "array.index_sum": "equipoise_numpy.arrays:index_sum",
+}
+_NUMBA = {
+    "random.philox": "equipoise_numpy.random:philox",
+    "transport.log_sweeps": "equipoise_numpy.transport:log_sweeps",
+    "transport.marginals": "equipoise_numpy.transport:marginals",
+}
+
+
+class Numpy(Eager):
+    """The host: every other backend that shares its memory borrows these kernels."""
+
+    kernels: Mapping[str, str] = {**_PLAIN, **(_NUMBA if find_spec("numba") else {})}
+
+    def to_numpy(self, x: Any) -> np.ndarray[Any, Any]:
+        return np.asarray(x)
+
+    def asarray(self, x: Any, device: Any, dtype: Any) -> np.ndarray[Any, Any]:
+        return np.asarray(x, dtype=dtype if dtype is not None and x.dtype.kind == "f" else None)
+
+
+BACKEND: Backend = Numpy("numpy", xp)

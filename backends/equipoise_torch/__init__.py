@@ -1,0 +1,119 @@
+"""torch tensors: on the CPU they share memory with numpy and borrow its kernels; autograd gets rules, not unrolled loops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+import array_api_compat.torch as xp
+import numpy as np
+import torch
+
+from equipoise.backend import Backend, Eager, Everything
+from equipoise.implicit import flatten_cotangents
+from equipoise.record import fill, leaves, map_arrays
+
+__all__ = ["BACKEND"]
+
+_wrapped: Callable[[torch.Tensor], bool] = torch._C._functorch.is_functorch_wrapped_tensor
+
+
+class Torch(Eager):
+    """Eager loops; derivatives by `torch.autograd.Function`."""
+
+    kernels: Mapping[str, str] = {"array.index_sum": "equipoise_torch.arrays:index_sum"}
+    borrows: Collection[str] = Everything()
+
+    def devices(self) -> Sequence[str]:
+        found = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+        return (*found, "mps") if torch.backends.mps.is_available() else tuple(found)
+
+    def asarray(self, x: Any, device: Any, dtype: Any) -> torch.Tensor:
+        kind = getattr(torch, str(dtype)) if dtype is not None and x.dtype.kind == "f" else None
+        # torch cannot mark a tensor read-only, so memory that must not be written is copied
+        return torch.as_tensor(x if x.flags.writeable else x.copy(), dtype=kind, device=device)
+
+    def to_numpy(self, x: torch.Tensor) -> np.ndarray[Any, Any]:
+        return x.detach().cpu().numpy()
+
+    def differentiable(self, arrays: Sequence[torch.Tensor]) -> bool:
+        return (torch.is_grad_enabled() and any(x.requires_grad for x in arrays)) or any(map(_wrapped, arrays))
+
+    def borrow(self, x: torch.Tensor) -> np.ndarray[Any, Any] | None:
+        if x.device.type != "cpu" or x.layout != torch.strided or x.dtype in _UNKNOWN_TO_NUMPY or _wrapped(x):
+            return None
+        return x.detach().resolve_neg().resolve_conj().numpy()
+
+    def lend(self, x: np.ndarray[Any, Any], like: torch.Tensor) -> torch.Tensor:
+        return torch.as_tensor(x, device=like.device)
+
+    def check_every(self, x: torch.Tensor) -> int:
+        return 1 if x.device.type == "cpu" else 10
+
+    def with_vjp(
+        self, fun: Callable[..., Any], vjp: Callable[..., Any], args: tuple[Any, ...], settings: Mapping[str, Any]
+    ) -> Any:
+        call = _Call(fun, vjp, args, settings)
+        arrays = _Rule.apply(call, *leaves(args))  # type: ignore[no-untyped-call]
+        return fill(call.out, arrays)
+
+    def vjp_of(self, fun: Callable[..., Any], *args: Any) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
+        made: list[Any] = []
+
+        def flat(*arrays: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            made[:] = [fun(*fill(args, arrays))]
+            return tuple(leaves(made[0]))
+
+        out, pull = torch.func.vjp(flat, *leaves(args))
+
+        def pull_tree(cotangent: Any) -> tuple[Any, ...]:
+            return fill(args, pull(tuple(leaves(cotangent))))
+
+        return fill(made[0], out), pull_tree
+
+    def stop_gradient(self, x: torch.Tensor) -> torch.Tensor:
+        return x.detach()
+
+
+_UNKNOWN_TO_NUMPY = {torch.bfloat16}
+
+
+class _Call:
+    """One application of a rule: what `torch` cannot carry through itself."""
+
+    def __init__(
+        self, fun: Callable[..., Any], vjp: Callable[..., Any], args: tuple[Any, ...], settings: Mapping[str, Any]
+    ) -> None:
+        self.fun, self.vjp, self.args, self.settings = fun, vjp, args, settings
+        self.out: Any = None
+
+
+class _Rule(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(call: _Call, *arrays: torch.Tensor) -> tuple[torch.Tensor, ...]:  # type: ignore[override]
+        call.out = call.fun(*fill(call.args, arrays), **call.settings)
+        return tuple(leaves(call.out))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, ...]) -> None:
+        call, *arrays = inputs
+        ctx.call, ctx.count = call, len(arrays)
+        ctx.set_materialize_grads(False)
+        ctx.mark_non_differentiable(*(x for x in output if not x.is_floating_point()))
+        ctx.save_for_backward(*arrays, *output)
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: torch.Tensor | None) -> tuple[Any, ...]:
+        call: _Call = ctx.call
+        if all(c is None for c in cotangents):
+            return (None,) * (1 + ctx.count)
+        saved = ctx.saved_tensors
+        args, out = fill(call.args, saved[: ctx.count]), fill(call.out, saved[ctx.count :])
+        rest = iter(cotangents)
+        bars = call.vjp(map_arrays(lambda _: next(rest), out), out, args, **call.settings)
+        return (None, *flatten_cotangents(args, bars))
+
+
+BACKEND: Backend = Torch("torch", xp)

@@ -1,0 +1,147 @@
+"""What every transport function asks of its input, each answered by one sentence before any work.
+
+Shapes, dtypes and names are checked always; values only where there are values, that is, not under a jax transformation.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ..arrays import first_index, is_floating, library, like, namespace, shape_text
+from ..backend import of
+from ..result import is_number
+
+__all__ = ["check_cost", "check_epsilon", "check_init", "check_limits", "check_masses", "check_method", "check_weights"]
+
+
+def readable(x: Any) -> bool:
+    """Whether the values of `x` can be looked at now."""
+    return not of(x).traced([x])
+
+
+def check_cost(cost: Any) -> None:
+    """A floating array ``(..., n, m)`` that is neither empty nor infinite."""
+    if not library(cost):
+        raise TypeError(f"cost must be an array (numpy, torch, jax, cupy), got {type(cost).__name__}")
+    if not is_floating(cost):
+        raise TypeError(f"cost must hold floating-point numbers, got dtype {cost.dtype}; convert it first")
+    if cost.ndim < 2:
+        raise ValueError(f"cost must have shape (..., n, m), got {shape_text(cost)}")
+    if 0 in cost.shape:
+        raise ValueError(f"cost must not be empty, got shape {shape_text(cost)}")
+    if readable(cost):
+        _check_finite("cost", cost, "; use a large finite number to forbid a pair")
+
+
+def _check_finite(name: str, x: Any, advice: str = "") -> None:
+    xp = namespace(x)
+    if math.isfinite(float(xp.sum(x))):
+        return  # one pass over x; only a sum that is not finite is worth the search
+    bad = ~xp.isfinite(x)
+    if bool(xp.any(bad)):
+        index = first_index(bad)
+        raise ValueError(f"{name} must be finite, got {float(x[index])} at index {index}{advice}")
+
+
+def check_weights(name: str, weights: Any, cost: Any, axis: int) -> Any:
+    """Weights ``(..., n)`` beside `cost`; None means uniform ones."""
+    xp = namespace(cost)
+    n = cost.shape[axis]
+    if weights is None:
+        return xp.full((n,), 1.0 / n, **like(cost))
+    if not library(weights):
+        raise TypeError(f"{name} must be an array or None, got {type(weights).__name__}")
+    namespace(cost, weights)
+    if not is_floating(weights) or weights.dtype != cost.dtype:
+        raise TypeError(f"{name} must have the dtype of cost, {cost.dtype}, got {weights.dtype}; convert one of them")
+    if weights.ndim < 1 or weights.shape[-1] != n:
+        raise ValueError(
+            f"{name} must have shape (..., {n}) to fit cost of shape {shape_text(cost)}, got {shape_text(weights)}"
+        )
+    if readable(weights):
+        _check_finite(name, weights)
+        negative = weights < 0
+        if bool(xp.any(negative)):
+            index = first_index(negative)
+            raise ValueError(f"{name} must not be negative, got {float(weights[index])} at index {index}")
+        empty = xp.sum(weights, axis=-1) == 0
+        if bool(xp.any(empty)):
+            member = f" for problem {first_index(empty)}" if weights.ndim > 1 else ""
+            raise ValueError(f"{name} must have a positive total, got only zeros{member}")
+    return weights
+
+
+def check_masses(a: Any, b: Any) -> None:
+    """Balanced transport moves all mass, so the totals must agree to 1e-6 (in float32 to 1e-4), relatively."""
+    if not (readable(a) and readable(b)):
+        return
+    xp = namespace(a, b)
+    total_a, total_b = xp.sum(a, axis=-1), xp.sum(b, axis=-1)
+    slack = 1e-6 if a.dtype == xp.float64 else 1e-4
+    apart = xp.abs(total_a - total_b) > slack * total_a
+    if bool(xp.any(apart)):
+        index = first_index(apart)
+        values = [float(xp.broadcast_to(t, apart.shape)[index]) for t in (total_a, total_b)]
+        raise ValueError(
+            f"a and b must have the same total, got {values[0]:.9g} and {values[1]:.9g}"
+            + (f" for problem {index}" if index else "")
+            + "; rescale one of them"
+        )
+
+
+def check_epsilon(epsilon: Any) -> None:
+    """A positive finite number, or a 0-d array of one."""
+    if not is_number(epsilon):
+        raise TypeError(f"epsilon must be a number or a 0-d array, got {type(epsilon).__name__}")
+    if not (library(epsilon) and not readable(epsilon)) and not (math.isfinite(epsilon) and float(epsilon) > 0):
+        raise ValueError(f"epsilon must be positive and finite, got {float(epsilon)}")
+
+
+def check_limits(tol: Any, max_steps: Any) -> None:
+    """``tol >= 0`` and a whole ``max_steps >= 1``."""
+    if not is_number(tol):
+        raise TypeError(f"tol must be a number, got {type(tol).__name__}")
+    if not (library(tol) and not readable(tol)) and not float(tol) >= 0:
+        raise ValueError(f"tol must be at least 0, got {float(tol)}")
+    if isinstance(max_steps, bool) or not hasattr(max_steps, "__index__"):
+        raise TypeError(f"max_steps must be a whole number, got {type(max_steps).__name__}")
+    if max_steps < 1:
+        raise ValueError(f"max_steps must be at least 1, got {max_steps}")
+
+
+def check_method(method: Any, known: tuple[str, ...]) -> None:
+    """One of the `known` names."""
+    if method not in known:
+        raise ValueError(f"method must be one of {', '.join(map(repr, known))}, got {method!r}")
+
+
+def check_init(init: Any, cost: Any, shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> tuple[Any, Any]:
+    """A pair of potentials of the given shapes, either of which may be None."""
+    if init is None:
+        return None, None
+    if not isinstance(init, (tuple, list)) or len(init) != 2:
+        raise TypeError(f"init must be a pair (f, g), either of which may be None, got {type(init).__name__}")
+    for name, x, shape in zip("fg", init, shapes, strict=True):
+        if x is None:
+            continue
+        namespace(cost, x)
+        if not library(x) or x.dtype != cost.dtype:
+            raise TypeError(f"init's {name} must be an array of dtype {cost.dtype}")
+        if tuple(x.shape) != shape:
+            raise ValueError(f"init's {name} must have shape {shape}, got {shape_text(x)}")
+        if readable(x):
+            _check_finite(f"init's {name}", x)
+    return init[0], init[1]
+
+
+def batch_shape(cost: Any, a: Any, b: Any) -> tuple[int, ...]:
+    """The batch that the leading axes of the three broadcast to."""
+    try:
+        return tuple(np.broadcast_shapes(tuple(cost.shape[:-2]), tuple(a.shape[:-1]), tuple(b.shape[:-1])))
+    except ValueError:
+        raise ValueError(
+            f"the leading axes of cost {shape_text(cost)}, a {shape_text(a)} and b {shape_text(b)} do not broadcast"
+        ) from None
