@@ -78,7 +78,7 @@ class Jax(Eager):
         return _repeated(step)(state, data, count)
 
     def loop(self, advance: Callable[..., Any], state: Any, data: Any, options: Options) -> Iterated:
-        traced = self.traced(leaves((state, data, options.tol)))
+        traced = self.traced(leaves((state, data, options.aim)))
         if traced and options.callback is not None:
             raise TypeError(f"{options.method}: a callback needs values, and under a jax transformation there are none")
         if options.listening and not traced:
@@ -86,7 +86,7 @@ class Jax(Eager):
         keys = {"check_every": options.check_every, "halt": options.halt, "patience": options.patience}
         rows = -(-options.max_steps // options.check_every) + 1 if options.history else 0
         run = _while if traced else _while_compiled
-        return run(state, data, options.tol, options.max_steps, advance=advance, rows=rows, **keys)
+        return run(state, data, options.aim, options.max_steps, advance=advance, rows=rows, **keys)
 
     def with_vjp(
         self, fun: Callable[..., Any], vjp: Callable[..., Any], args: tuple[Any, ...], settings: Mapping[str, Any]

@@ -16,8 +16,9 @@ from .exponential import CALLER, exp
 
 __all__ = ["log_sweeps", "marginals"]
 
-DTYPES = (np.dtype(np.float64), np.dtype(np.float32))
-SMALL, LARGE = 1e-30, 1e30  # between these a sum has kept its digits, in float32 too
+# How far from 1 a row sum and a column sum may lie before they are done again with a shift of their own: terms that the
+# exponential has cut off (1e-308, in float32 1e-38) must not count in any sum that passes.
+WINDOWS = {np.dtype(np.float64): (1e100, 1e150), np.dtype(np.float32): (1e4, 1e26)}
 BLOCK = 32  # rows whose column sums are added in the array's own precision
 
 
@@ -34,12 +35,12 @@ def scaled_row(cost, g, inverse, shift, weights, density):  # type: ignore[no-un
 
 @numba.njit(fastmath=CALLER, cache=True)
 def largest(cost, g, inverse, weights):  # type: ignore[no-untyped-def]
-    """max_j (g_j - C_j)/epsilon over positive weights: a shift that cannot fail."""
-    best = cost.dtype.type(-np.inf)
+    """max_j log b_j + (g_j - C_j)/epsilon: a shift that cannot fail."""
+    best = -np.inf
     for j in range(cost.size):
         if weights[j] > 0.0:
-            best = max(best, (g[j] - cost[j]) * inverse)
-    return best
+            best = max(best, (g[j] - cost[j]) * inverse + math.log(weights[j]))
+    return cost.dtype.type(best)
 
 
 @numba.njit(fastmath=CALLER, cache=True)
@@ -56,13 +57,13 @@ def flush(columns, block):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True)
-def log_sum(cost, g, inverse, shift, weights, density):  # type: ignore[no-untyped-def]
+def log_sum(cost, g, inverse, shift, weights, density, window):  # type: ignore[no-untyped-def]
     """log sum_j b_j exp((g_j - C_j)/epsilon + shift) with the carried shift or, where that fails, with one that cannot.
 
     Returns the logarithm and the shift that was used; `density` holds the terms.
     """
     total = scaled_row(cost, g, inverse, shift, weights, density)
-    if not SMALL < total < LARGE:
+    if not 1.0 / window < total < window:
         shift = -largest(cost, g, inverse, weights)
         total = scaled_row(cost, g, inverse, shift, weights, density)
     return math.log(total), shift
@@ -83,7 +84,7 @@ def log_column_sum(cost, j, f, a, inverse):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True)
-def sweep(cost, a, b, epsilon, f, g, next_f, next_g, density, block, columns):  # type: ignore[no-untyped-def]
+def sweep(cost, a, b, epsilon, f, g, next_f, next_g, density, block, columns, window):  # type: ignore[no-untyped-def]
     """One iteration from (f, g): the next potentials, and the row error of (f, g)."""
     n, m = cost.shape
     inverse = cost.dtype.type(1.0 / epsilon)
@@ -91,7 +92,7 @@ def sweep(cost, a, b, epsilon, f, g, next_f, next_g, density, block, columns):  
     columns[:] = 0.0
     for i in range(n):
         carried = f[i] * inverse
-        logarithm, shift = log_sum(cost[i], g, inverse, carried, b, density)
+        logarithm, shift = log_sum(cost[i], g, inverse, carried, b, density, window[0])
         growth = logarithm + (carried - shift)  # log of (P 1)_i / a_i
         error += a[i] * abs(math.expm1(min(growth, 80.0)))
         next_f[i] = f[i] - epsilon * growth
@@ -100,7 +101,7 @@ def sweep(cost, a, b, epsilon, f, g, next_f, next_g, density, block, columns):  
         if i % BLOCK == BLOCK - 1 or i == n - 1:
             flush(columns, block)
     for j in range(m):  # columns_j = sum_i a_i exp((next_f_i + g_j - C_ij)/epsilon)
-        if SMALL < columns[j] < LARGE:
+        if 1.0 / window[1] < columns[j] < window[1]:
             next_g[j] = g[j] - epsilon * math.log(columns[j])
         else:
             next_g[j] = -epsilon * log_column_sum(cost, j, next_f, a, inverse)
@@ -108,7 +109,7 @@ def sweep(cost, a, b, epsilon, f, g, next_f, next_g, density, block, columns):  
 
 
 @numba.njit(cache=True)
-def sweeps(cost, a, b, epsilon, f, g, next_f, next_g, error, limit, tol):  # type: ignore[no-untyped-def]
+def sweeps(cost, a, b, epsilon, f, g, next_f, next_g, error, limit, tol, window):  # type: ignore[no-untyped-def]
     """Up to `limit` iterations in place, ending where the error is no longer above `tol`."""
     density, block = np.empty_like(g), np.zeros_like(g)
     columns = np.empty(g.size, dtype=np.float64)
@@ -116,20 +117,20 @@ def sweeps(cost, a, b, epsilon, f, g, next_f, next_g, error, limit, tol):  # typ
     while done < limit and error > tol:
         f[:] = next_f
         g[:] = next_g
-        error = sweep(cost, a, b, epsilon, f, g, next_f, next_g, density, block, columns)
+        error = sweep(cost, a, b, epsilon, f, g, next_f, next_g, density, block, columns, window)
         done += 1
     return done, error
 
 
 @numba.njit(cache=True)
-def sums(cost, f, g, a, b, epsilon, rows, columns):  # type: ignore[no-untyped-def]
+def sums(cost, f, g, a, b, epsilon, rows, columns, window):  # type: ignore[no-untyped-def]
     """Row and column sums of the plan."""
     density, block = np.empty_like(g), np.zeros_like(g)
     inverse = cost.dtype.type(1.0 / epsilon)
     columns[:] = 0.0
     for i in range(f.size):
         carried = f[i] * inverse
-        logarithm, shift = log_sum(cost[i], g, inverse, carried, b, density)
+        logarithm, shift = log_sum(cost[i], g, inverse, carried, b, density, window[0])
         rows[i] = a[i] * math.exp(logarithm + (carried - shift))
         if a[i] > 0.0:
             add_row(block, cost.dtype.type(a[i] * math.exp(carried - shift)), density)
@@ -142,7 +143,7 @@ def sums(cost, f, g, a, b, epsilon, rows, columns):  # type: ignore[no-untyped-d
 def log_sweeps(state: Any, problem: Any, limit: int, tol: float) -> Any:
     """Override of ``transport.log_sweeps``: a chunk of fused sweeps, one member of the batch after the other."""
     cost = problem.cost
-    if cost.dtype not in DTYPES:
+    if cost.dtype not in WINDOWS:
         return NotImplemented
     fields = [np.array(x) for x in (state.f, state.g, state.next_f, state.next_g)]  # copies: inputs are never written
     error = np.array(state.error, dtype=cost.dtype)
@@ -151,16 +152,18 @@ def log_sweeps(state: Any, problem: Any, limit: int, tol: float) -> Any:
     for k in np.ndindex(error.shape):
         member = (np.ascontiguousarray(x[k]) for x in (cost, problem.a, problem.b))
         potentials = (x[k] for x in fields)
-        done[k], error[k] = sweeps(*member, epsilon, *potentials, float(error[k]), int(limit), float(tol))
+        done[k], error[k] = sweeps(
+            *member, epsilon, *potentials, float(error[k]), int(limit), float(tol), WINDOWS[cost.dtype]
+        )
     return type(state)(*fields, error), done, error
 
 
 def marginals(cost: Any, f: Any, g: Any, a: Any, b: Any, epsilon: Any) -> Any:
     """Override of ``transport.marginals``."""
-    if cost.dtype not in DTYPES:
+    if cost.dtype not in WINDOWS:
         return NotImplemented
     rows, columns = np.empty(f.shape, dtype=cost.dtype), np.empty(g.shape, dtype=np.float64)
     for k in np.ndindex(f.shape[:-1]):
         member = (np.ascontiguousarray(x[k]) for x in (cost, f, g, a, b))
-        sums(*member, float(epsilon), rows[k], columns[k])
+        sums(*member, float(epsilon), rows[k], columns[k], WINDOWS[cost.dtype])
     return rows, columns.astype(cost.dtype)

@@ -34,7 +34,14 @@ class Torch(Eager):
         return torch.as_tensor(x if x.flags.writeable else x.copy(), dtype=kind, device=device)
 
     def to_numpy(self, x: torch.Tensor) -> np.ndarray[Any, Any]:
-        return x.detach().cpu().numpy()
+        while _wrapped(x):
+            if torch._C._functorch.is_batchedtensor(x):
+                raise TypeError(
+                    "values cannot be read under torch.func.vmap: pass the whole batch instead, as leading axes"
+                )
+            x = torch._C._functorch.get_unwrapped(x)
+        with torch._C._DisableFuncTorch():  # else every operation would wrap the tensor again
+            return x.detach().cpu().numpy()
 
     def differentiable(self, arrays: Sequence[torch.Tensor]) -> bool:
         return (torch.is_grad_enabled() and any(x.requires_grad for x in arrays)) or any(map(_wrapped, arrays))

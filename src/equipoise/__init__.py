@@ -1,15 +1,21 @@
 """Equipoise: iterative methods that seek a balance, on numpy, torch, jax and cupy arrays.
 
 Import one function, hand it the arrays you have, get the same kind of arrays back. Importing this module imports numpy and
-nothing else that is heavy; the rest is imported when it is first used.
+nothing else that is heavy; families and backends are imported when they are first used.
 """
 
-from . import transport
+from importlib import import_module as _import_module
+from types import ModuleType as _ModuleType
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+
 from .backend import backend, portable
 from .boundary import public
 from .progress import progress
 from .record import load, map_arrays, record, save, static
 from .result import ConvergenceWarning, Status
+
+if _TYPE_CHECKING:
+    from . import operators, plot, random, transport
 
 __version__ = "0.1.0"
 
@@ -19,11 +25,26 @@ __all__ = [
     "backend",
     "load",
     "map_arrays",
+    "operators",
+    "plot",
     "portable",
     "progress",
     "public",
+    "random",
     "record",
     "save",
     "static",
     "transport",
 ]
+
+_ON_FIRST_USE = {"operators", "plot", "random", "transport"}
+
+
+def __getattr__(name: str) -> _ModuleType:
+    if name in _ON_FIRST_USE:
+        return _import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -50,6 +50,7 @@ class Options:
     """How a loop runs: the keywords of :func:`iterate`."""
 
     tol: Any
+    aim: Any
     max_steps: int
     check_every: int
     halt: Callable[[Any, Any], Any] | None
@@ -98,6 +99,7 @@ def iterate(
     *,
     tol: Any,
     max_steps: int,
+    margin: float = 1.0,
     check_every: int | None = None,
     halt: Callable[[Any, Any], Any] | None = None,
     patience: int | None = None,
@@ -117,6 +119,8 @@ def iterate(
         The tolerance; 0 runs all steps, whatever `patience` says.
     max_steps
         The most steps that any member may take.
+    margin
+        The loop aims at ``margin * tol``: below 1 where the answer is rounded once more after the loop.
     check_every
         Steps between two looks at the error. By default one for portable bodies, a chunk of 64 for chunk kernels (which test
         inside and stop early), one with a callback, and what the backend says where a look is a synchronisation.
@@ -137,26 +141,25 @@ def iterate(
     """
     backend = of(*leaves(state))
     arrays = leaves((state, data))
-    chunked = isinstance(advance, Kernel)
     if check_every is None and callback is not None:
         check_every = 1
-    options = Options(tol, int(max_steps), check_every or 0, halt, patience, callback, history, method)
+    options = Options(tol, tol if margin == 1.0 else margin * tol, int(max_steps), check_every or 0, halt, patience, callback, history, method)
     if isinstance(advance, Kernel) and not backend.differentiable(arrays):
         views = advance.borrowed(backend, (state, data))
         if views is not None:  # borrow once a solve, lend once
             options = replace(options, check_every=check_every or CHUNK)
             return lend(backend, find("numpy").loop(advance, *views, options), (state, data))
     if not check_every:
-        own = chunked and advance.name in backend.kernels  # type: ignore[attr-defined]
-        options = replace(options, check_every=CHUNK if own else backend.check_every(arrays[0]))
+        chunked = isinstance(advance, Kernel) and advance.overridden(backend)
+        options = replace(options, check_every=CHUNK if chunked else backend.check_every(arrays[0]))
     return backend.loop(advance, state, data, options)
 
 
 def python_loop(backend: Backend, advance: Advance, state: Tree, data: Tree, options: Options) -> Iterated:
     """The loop of every library that computes at once. All bookkeeping is numpy on the host: a check reads one array."""
     start = time.perf_counter()
-    tol = options.tol
-    target = float(tol)
+    tol = options.aim
+    target, shown = float(tol), float(options.tol)
     rows: list[tuple[int, float, float]] = []
     taken = 0
     with listener() as show:
@@ -177,7 +180,7 @@ def python_loop(backend: Backend, advance: Advance, state: Tree, data: Tree, opt
                 best = np.fmin(error, best)
                 code = np.where(active & (code == 0) & (steps - best_at >= options.patience), Status.STALLED, code)
             if show is not None or options.callback is not None:
-                info = Info(options.method, taken, worst, time.perf_counter() - start, target, options.max_steps)
+                info = Info(options.method, taken, worst, time.perf_counter() - start, shown, options.max_steps)
                 if show is not None:
                     show(info)
                 if options.callback is not None and options.callback(info):
@@ -204,7 +207,8 @@ def python_loop(backend: Backend, advance: Advance, state: Tree, data: Tree, opt
             taken = int(np.max(steps))
     beside = like_error
     record_rows = History(*(np.asarray(column) for column in zip(*rows, strict=True))) if rows else None
-    out = Iterated(None, error, steps, code.astype(np.int32), record_rows)
+    error, steps, code = (np.asarray(x) for x in (error, steps, code.astype(np.int32)))  # numpy reduces to scalars
+    out = Iterated(None, error, steps, code, record_rows)
     moved: Iterated = out if backend.name == "numpy" else lend(backend, out, beside)
     return replace(moved, state=state)
 

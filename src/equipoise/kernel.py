@@ -79,6 +79,10 @@ class Kernel(Generic[P, R]):
             return backend.with_vjp(functools.partial(self.plain, backend), self.vjp, args, settings)
         return self.plain(backend, *args, **settings)
 
+    def overridden(self, backend: Backend) -> bool:
+        """Whether `backend` has an override of its own, now."""
+        return not _portable.get() and override(backend, self.name) is not None
+
     def plain(self, backend: Backend, *args: Any, **settings: Any) -> Any:
         """The call without derivatives: an override, a borrowed one, or the body."""
         if not _portable.get():

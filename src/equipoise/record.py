@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import importlib
-import json
 import os
 import sys
 import typing
@@ -232,6 +230,8 @@ def save(path: str | os.PathLike[str], tree: Any) -> None:
     >>> bool(np.all(again.plan() == result.plan()))
     True
     """
+    import json
+
     from .backend import of
 
     arrays: list[np.ndarray[Any, Any]] = []
@@ -284,6 +284,8 @@ def load(path: str | os.PathLike[str], *, like: Any = None) -> Any:
         If the file was not written by :func:`save`, or names a record class that is not imported: only classes declared
         with ``@record`` are ever built, and nothing is imported outside this package.
     """
+    import json
+
     from .backend import of
 
     with np.load(path, allow_pickle=False) as stored:
@@ -315,7 +317,7 @@ def load(path: str | os.PathLike[str], *, like: Any = None) -> Any:
 def _class(name: str) -> type:
     module = name.partition(":")[0]
     if name not in _classes and module.partition(".")[0] == __name__.partition(".")[0]:
-        importlib.import_module(module)
+        __import__(module)
     if name not in _classes:
         raise ValueError(f"the file holds a record of class {name}; import its module {module} before loading")
     return _classes[name]

@@ -38,6 +38,7 @@ def check_cost(cost: Any) -> None:
 
 def _check_finite(name: str, x: Any, advice: str = "") -> None:
     xp = namespace(x)
+    x = of(x).stop_gradient(x)
     if math.isfinite(float(xp.sum(x))):
         return  # one pass over x; only a sum that is not finite is worth the search
     bad = ~xp.isfinite(x)
@@ -100,16 +101,19 @@ def check_epsilon(epsilon: Any) -> None:
         raise ValueError(f"epsilon must be positive and finite, got {float(epsilon)}")
 
 
-def check_limits(tol: Any, max_steps: Any) -> None:
-    """``tol >= 0`` and a whole ``max_steps >= 1``."""
+def check_limits(tol: Any, max_steps: Any, check_every: Any) -> None:
+    """``tol >= 0``, a whole ``max_steps >= 1``, and ``check_every`` likewise or None."""
     if not is_number(tol):
         raise TypeError(f"tol must be a number, got {type(tol).__name__}")
     if not (library(tol) and not readable(tol)) and not float(tol) >= 0:
         raise ValueError(f"tol must be at least 0, got {float(tol)}")
-    if isinstance(max_steps, bool) or not hasattr(max_steps, "__index__"):
-        raise TypeError(f"max_steps must be a whole number, got {type(max_steps).__name__}")
-    if max_steps < 1:
-        raise ValueError(f"max_steps must be at least 1, got {max_steps}")
+    for name, x, free in (("max_steps", max_steps, ""), ("check_every", check_every, "None or ")):
+        if x is None and free:
+            continue
+        if isinstance(x, bool) or not hasattr(x, "__index__"):
+            raise TypeError(f"{name} must be {free}a whole number, got {type(x).__name__}")
+        if x < 1:
+            raise ValueError(f"{name} must be {free}at least 1, got {x}")
 
 
 def check_method(method: Any, known: tuple[str, ...]) -> None:

@@ -123,11 +123,16 @@ def marginal_error(problem: Problem, f: Any, g: Any) -> Any:
 
 
 def reduced_hessian(z: Any, parameters: Any) -> Any:
-    """(I - B K^T A K B) z with A = diag(a), B = diag(b)^(1/2): symmetric, eigenvalues in [0, 1], null vector b^(1/2)."""
+    """(I - B K^T A K B + e e^T) z with A = diag(a), B = diag(b)^(1/2).
+
+    Without its last term the matrix is symmetric with eigenvalues in [0, 1] and the null vector e, b^(1/2) at unit length; the
+    term moves e to eigenvalue 1, for else conjugate gradients drift along it once rounding has put something there.
+    """
     xp = namespace(z)
     density, a, root_b = parameters
     row = a * xp.matmul(density, (root_b * z)[..., None])[..., 0]
-    return z - root_b * xp.matmul(xp.matrix_transpose(density), row[..., None])[..., 0]
+    constant = xp.sum(root_b * z, axis=-1) / xp.sum(root_b * root_b, axis=-1)
+    return z - root_b * (xp.matmul(xp.matrix_transpose(density), row[..., None])[..., 0] - constant[..., None])
 
 
 def solve_vjp(cotangent: Any, out: Any, args: tuple[Any, ...], **settings: Any) -> tuple[Any, ...]:
@@ -178,7 +183,7 @@ def solve(cost: Any, a: Any, b: Any, epsilon: Any, f: Any, g: Any, tol: Any, **o
     looked, _, _ = log_sweeps(State(f, g, f, g, nothing), problem, 1, 0.0)
     start = State(f, g, looked.next_f, looked.next_g, first)
     run = iterate(
-        log_sweeps, start, problem, tol=MARGIN * tol, patience=PATIENCE, method="transport.sinkhorn", **options
+        log_sweeps, start, problem, tol=tol, margin=MARGIN, patience=PATIENCE, method="transport.sinkhorn", **options
     )
     f, g = run.state.f, run.state.g
     shift = xp.sum(b * g, axis=-1) / xp.sum(b, axis=-1)  # the gauge: sum_j b_j g_j = 0
@@ -287,7 +292,7 @@ def sinkhorn(
     check_masses(weights_a, weights_b)
     if tol is None:
         tol = 1e-6 if cost.dtype == xp.float64 else 1e-4
-    check_limits(tol, max_steps)
+    check_limits(tol, max_steps, check_every)
     batch = batch_shape(cost, weights_a, weights_b)
     n, m = cost.shape[-2:]
     f, g = check_init(init, cost, ((*batch, n), (*batch, m)))

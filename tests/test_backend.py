@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+import equipoise as eq
+from equipoise.backend import current, find, of
+
+
+def name() -> str | None:
+    setting = current.get()
+    return setting.backend.name if setting else None
+
+
+class TestFinding:
+    def test_unknown(self) -> None:
+        with pytest.raises(ValueError, match=r"no backend 'tensorflow'; the registered ones are cupy, jax, numpy, torch"):
+            eq.backend("tensorflow")
+
+    def test_not_installed_says_which_extra(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        class Point:
+            def load(self) -> None:
+                raise ModuleNotFoundError("No module named 'cupy'")
+
+        monkeypatch.setitem(find.__wrapped__.__globals__, "available", lambda: {"cupy": Point()})
+        with pytest.raises(ImportError, match=r"pip install 'equipoise\[cupy\]'"):
+            find.__wrapped__("cupy")
+
+    def test_of(self) -> None:
+        assert of(None, np.zeros(1)).name == "numpy"
+        assert of(torch.zeros(1)).name == "torch"
+        with pytest.raises(TypeError):
+            of(1.0)
+
+
+class TestContext:
+    def test_nests_and_survives_exceptions(self) -> None:
+        with eq.backend("torch"):
+            with pytest.raises(RuntimeError), eq.backend("jax"):
+                assert name() == "jax"
+                raise RuntimeError
+            assert name() == "torch"
+        assert name() is None
+
+    def test_one_object_entered_twice(self) -> None:
+        context = eq.backend("torch")
+        with context, eq.backend("jax"), context:
+            assert name() == "torch"
+        assert name() is None
+
+    def test_decorator(self) -> None:
+        @eq.backend("torch")
+        def inside(x: int) -> tuple[str | None, int]:
+            """Doc."""
+            return name(), x
+
+        assert inside(3) == ("torch", 3)
+        assert inside.__doc__ == "Doc."
+        assert name() is None
+
+    def test_decorated_coroutine(self) -> None:
+        @eq.backend("torch")
+        async def inside() -> str | None:
+            await asyncio.sleep(0)
+            return name()
+
+        async def main() -> list[str | None]:
+            return [await inside(), name()]
+
+        assert asyncio.run(main()) == ["torch", None]
+
+    def test_a_generator_is_refused(self) -> None:
+        with pytest.raises(TypeError, match="is a generator"):
+
+            @eq.backend("torch")
+            def inside():  # type: ignore[no-untyped-def]
+                yield 1
+
+    @pytest.mark.parametrize(
+        ("keywords", "sentence"),
+        [
+            ({"device": "cuda:99"}, r"no device 'cuda:99' here; it has cpu"),
+            ({"dtype": "float16"}, r"dtype must be 'float32' or 'float64', got 'float16'"),
+        ],
+    )
+    def test_bad_settings(self, keywords: dict[str, str], sentence: str) -> None:
+        with pytest.raises(ValueError, match=sentence):
+            eq.backend("torch", **keywords)
+
+
+class TestWhoInherits:
+    def test_threads_and_pools_start_outside(self) -> None:
+        seen: list[str | None] = []
+        with eq.backend("torch"), concurrent.futures.ThreadPoolExecutor(1) as pool:
+            thread = threading.Thread(target=lambda: seen.append(name()))
+            thread.start()
+            thread.join()
+            seen.append(pool.submit(name).result())
+        assert seen == [None, None]
+
+    def test_one_context_in_many_threads(self) -> None:
+        context = eq.backend("torch")
+        barrier = threading.Barrier(4)
+
+        def inside(i: int) -> tuple[str | None, str | None]:
+            with context:
+                barrier.wait()
+                first = name()
+                if i % 2:
+                    with eq.backend("numpy"):
+                        barrier.wait()
+                else:
+                    barrier.wait()
+                return first, name()
+
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            assert set(pool.map(inside, range(4))) == {("torch", "torch")}
+            assert pool.submit(name).result() is None
+
+    def test_tasks_and_to_thread_inherit_and_do_not_leak(self) -> None:
+        async def child(other: str) -> list[str | None]:
+            seen = [name()]
+            with eq.backend(other):
+                await asyncio.sleep(0.001)
+                seen.append(name())
+            return [*seen, name()]
+
+        async def main() -> None:
+            with eq.backend("torch"):
+                tasks = [asyncio.create_task(child(other)) for other in ("jax", "numpy", "torch")]
+                inherited = await asyncio.to_thread(name)
+            assert name() is None
+            assert inherited == "torch"
+            assert [await t for t in tasks] == [["torch", other, "torch"] for other in ("jax", "numpy", "torch")]
+
+        asyncio.run(main())

@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+import timeit
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+import torch
+
+import equipoise as eq
+import equipoise.transport.sinkhorn
+from equipoise.arrays import library
+from equipoise.backend import Backend, find
+from equipoise.kernel import Kernel, kernel, kernels, override
+from equipoise.record import leaves, map_arrays
+from equipoise.transport.sinkhorn import Problem, State
+
+INSTALLED = [name for name in ("numpy", "torch", "jax")]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Every override in every table against its portable body. A kernel is added to the tests by one sample here.
+
+
+def transport_problem(rng: np.random.Generator, dtype: str, batch: tuple[int, ...] = ()) -> Problem:
+    cost = rng.random((*batch, 13, 9)).astype(dtype)
+    a, b = rng.random((*batch, 13)).astype(dtype), rng.random((*batch, 9)).astype(dtype)
+    a[..., 2], b[..., 4] = 0, 0
+    return Problem(cost, a / a.sum(-1, keepdims=True), b / b.sum(-1, keepdims=True), 0.05)
+
+
+def log_sweeps(rng: np.random.Generator, dtype: str) -> Any:
+    for batch, limit in (((), 5), ((), 0), ((2, 3), 4)):
+        p = transport_problem(rng, dtype, batch)
+        zeros = State(0 * p.a, 0 * p.b, 0 * p.a, 0 * p.b, p.a.sum(-1) + np.zeros(batch, dtype))
+        yield (zeros, p, limit, 0.0), {}
+        far = State(p.a, p.b, 300 * p.a, -500 * p.b, p.a.sum(-1) + np.zeros(batch, dtype))
+        yield (far, p, max(limit, 1), 0.0), {}
+
+
+def marginals(rng: np.random.Generator, dtype: str) -> Any:
+    for batch in ((), (2, 3)):
+        p = transport_problem(rng, dtype, batch)
+        yield (p.cost, 0.1 * p.a, -0.1 * p.b, p.a, p.b, 0.05), {}
+
+
+def index_sum(rng: np.random.Generator, dtype: str) -> Any:
+    index = np.array([0, 3, 3, 1, 0, 6])
+    for shape in ((6,), (2, 6)):
+        yield (rng.random(shape).astype(dtype), index), {"size": 8}
+
+
+def philox(rng: np.random.Generator, dtype: str) -> Any:
+    yield (rng.integers(0, 2**62, size=(3, 5)),), {"key": (1, 2), "stream": 3}
+
+
+SAMPLES: dict[str, Callable[[np.random.Generator, str], Any]] = {
+    "array.index_sum": index_sum,
+    "random.philox": philox,
+    "transport.log_sweeps": log_sweeps,
+    "transport.marginals": marginals,
+}
+
+
+def tables() -> list[tuple[str, str]]:
+    own = [(name, k) for name in INSTALLED for k in find(name).kernels]
+    return own + [(name, k) for name in INSTALLED for k in find("numpy").kernels if k in find(name).borrows]
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize(("backend", "name"), sorted(set(tables())))
+def test_an_override_is_its_portable_body(backend: str, name: str, dtype: str) -> None:
+    assert name in SAMPLES, f"{backend} overrides {name}, for which tests/test_kernel.py has no sample"
+    on: Backend = find(backend)
+    move = {"numpy": np.array, "torch": torch.tensor, "jax": jax.numpy.array}[backend]
+    ran = 0
+    for args, settings in SAMPLES[name](np.random.default_rng(7), dtype):
+        moved = map_arrays(move, args)
+        before = map_arrays(np.array, args)
+        out = kernels()[name](*moved, **settings)
+        with eq.portable():
+            expected = kernels()[name].body(*moved, **settings)
+        got, want = jax.tree.leaves(out), jax.tree.leaves(expected)  # numbers too: a chunk may count per member
+        for g, w in zip(got, want, strict=True):
+            a, b = (on.to_numpy(x) if library(x) else np.asarray(x) for x in (g, w))
+            if library(w):
+                assert type(g) is type(w) or backend == "numpy"
+                assert (a.dtype, a.shape) == (b.dtype, b.shape)
+            scale = np.abs(b).max(initial=1e-30)
+            np.testing.assert_allclose(a, b, rtol=0, atol=scale * (1e-12 if dtype == "float64" else 2e-4))
+        for old, new in zip(leaves(before), leaves(moved), strict=True):
+            assert np.array_equal(old, on.to_numpy(new)), "an input was written"
+        ran += 1
+    assert ran
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Dispatch
+
+
+def fresh(vjp: Any = None) -> Kernel[..., Any]:
+    @kernel(f"test.{len(kernels())}", vjp=vjp)
+    def triple(x: Any, *, times: int = 3) -> Any:
+        """Doc."""
+        return times * x
+
+    return triple
+
+
+@pytest.fixture
+def table(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Put an override into a backend's table for one test."""
+
+    def put(backend: str, k: Kernel[..., Any], fn: Any) -> None:
+        real = override.__wrapped__
+        names = {(backend, k.name): fn}
+        monkeypatch.setitem(
+            Kernel.plain.__globals__, "override", lambda b, n: names[b.name, n] if (b.name, n) in names else real(b, n)
+        )
+
+    return put
+
+
+class TestDispatch:
+    def test_body_without_override(self) -> None:
+        k = fresh()
+        assert k(np.ones(1), times=4)[0] == 4
+        assert k.__doc__ == "Doc."
+
+    def test_override_and_portable(self, table: Any) -> None:
+        k = fresh()
+        table("numpy", k, lambda x, times=3: x * 0 - 1)
+        assert k(np.ones(1))[0] == -1
+        with eq.portable():
+            assert k(np.ones(1))[0] == 3
+
+    def test_declining(self, table: Any) -> None:
+        k = fresh()
+        table("numpy", k, lambda x, times=3: NotImplemented)
+        assert k(np.ones(1))[0] == 3
+
+    def test_torch_borrows_on_the_cpu_without_a_copy(self, table: Any) -> None:
+        k, seen = fresh(), []
+        table("numpy", k, lambda x, times=3: seen.append(x.ctypes.data) or x - 1)
+        x = torch.ones(2)
+        out = k(x)
+        assert isinstance(out, torch.Tensor)
+        assert out.tolist() == [0, 0]
+        assert seen == [x.data_ptr()]
+
+    def test_a_gradient_without_a_rule_takes_the_body(self, table: Any) -> None:
+        k = fresh()
+        table("numpy", k, lambda x, times=3: x * 0 - 1)
+        x = torch.ones(2, requires_grad=True)
+        k(x).sum().backward()
+        assert x.grad is not None
+        assert x.grad.tolist() == [3, 3]
+        with torch.no_grad():
+            assert k(x).tolist() == [-1, -1]
+
+    def test_a_gradient_with_a_rule_runs_the_override(self, table: Any) -> None:
+        k = fresh(vjp=lambda bar, out, args, times=3: (bar * 10,))
+        table("numpy", k, lambda x, times=3: x * 0 - 1)
+        x = torch.ones(2, requires_grad=True)
+        out = k(x)
+        out.sum().backward()
+        assert out.tolist() == [-1, -1]
+        assert x.grad is not None
+        assert x.grad.tolist() == [10, 10]
+
+    def test_a_tracer_takes_the_body(self, table: Any) -> None:
+        k = fresh()
+        table("numpy", k, lambda x, times=3: x * 0 - 1)
+        assert jax.jit(k)(jax.numpy.ones(1))[0] == 3
+
+    def test_bfloat16_is_not_borrowed(self, table: Any) -> None:
+        k = fresh()
+        table("numpy", k, lambda x, times=3: x * 0 - 1)
+        assert k(torch.ones(1, dtype=torch.bfloat16))[0] == 3
+
+    def test_nested_records_and_tuples_find_their_library(self) -> None:
+        k = kernel(f"test.{len(kernels())}")(lambda tree, n: tree[1].f + n)
+        zero = torch.zeros(1)
+        assert k((2, State(zero, zero, zero, zero, zero)), 1)[0] == 1
+
+    def test_dispatch_takes_under_two_microseconds(self, table: Any) -> None:
+        k, x = fresh(), np.ones(3)
+        plain = min(timeit.repeat(lambda: k.body(x), number=2000, repeat=15))
+        over = (min(timeit.repeat(lambda: k(x), number=2000, repeat=15)) - plain) / 2000 * 1e6
+        assert over < 2.0, f"{over:.2f} us"
