@@ -1,7 +1,7 @@
 """The one list of backends that drives every test: add a line here, and the whole suite runs on it.
 
-A :class:`Case` makes arrays (`array`), calls a function the way its users would (`call`: plainly, portably, under ``jax.jit``)
-and brings results back (`numpy`).
+A :class:`Case` makes arrays (`array`), calls a function the way its users would (`call`: plainly, portably, under
+``jax.jit``) and brings results back (`numpy`).
 """
 
 from __future__ import annotations

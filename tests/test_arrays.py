@@ -12,7 +12,9 @@ from .backends import Case
 
 
 class TestLibrary:
-    @pytest.mark.parametrize("x", [1, 1.5, True, None, [1.0], (1.0,), "text", np.float64(1.0), np.zeros, torch.nn.ReLU()])
+    @pytest.mark.parametrize(
+        "x", [1, 1.5, True, None, [1.0], (1.0,), "text", np.float64(1.0), np.zeros, torch.nn.ReLU()]
+    )
     def test_not_an_array(self, x: object) -> None:
         assert library(x) == ""
 
@@ -43,7 +45,7 @@ class TestNamespace:
             namespace(np.zeros(2), torch.zeros(2))
 
     def test_nothing(self) -> None:
-        with pytest.raises(TypeError, match="expected an array .* got list"):
+        with pytest.raises(TypeError, match=r"expected an array .* got list"):
             namespace([1.0], None)
 
 

@@ -92,7 +92,7 @@ class TestInside:
     def test_the_body_runs_with_the_context_off(self, name: str) -> None:
         @eq.public
         def outer(x: Any) -> Any:
-            assert eq.portable and library(double(np.zeros(1))) == "numpy"
+            assert library(double(np.zeros(1))) == "numpy"
             return x
 
         with eq.backend(name):
@@ -166,7 +166,7 @@ class TestCost:
         assert over < 10.0, f"{over:.2f} us"
 
     def test_importing_is_light(self) -> None:
-        heavy = "torch jax cupy numba scipy matplotlib tqdm".split()
+        heavy = ["torch", "jax", "cupy", "numba", "scipy", "matplotlib", "tqdm"]
         code = f"import sys, equipoise; print([m for m in {heavy} if m in sys.modules])"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         assert done.stdout.strip() == "[]"

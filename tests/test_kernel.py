@@ -17,7 +17,7 @@ from equipoise.kernel import Kernel, kernel, kernels, override
 from equipoise.record import leaves, map_arrays
 from equipoise.transport.sinkhorn import Problem, State
 
-INSTALLED = [name for name in ("numpy", "torch", "jax")]
+INSTALLED = ["numpy", "torch", "jax"]
 
 
 # ---------------------------------------------------------------------------------------------------------------------

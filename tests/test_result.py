@@ -59,7 +59,9 @@ class TestReport:
             report(outcome(on, 0.5, int(Status.CONVERGED)), "family.method", 1.0)
 
     def test_the_sentence(self, on: Case) -> None:
-        with pytest.warns(eq.ConvergenceWarning, match=r"family.method did not reach tol=1: error 2 after 7 steps") as w:
+        with pytest.warns(
+            eq.ConvergenceWarning, match=r"family.method did not reach tol=1: error 2 after 7 steps"
+        ) as w:
             report(outcome(on, 2.0, int(Status.STALLED)), "family.method", 1.0, "Advice.")
         assert str(w[0].message).endswith("compute in float64. Advice.")
         assert w[0].filename == __file__

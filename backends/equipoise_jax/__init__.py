@@ -1,6 +1,7 @@
 """jax arrays: the loop is ``lax.while_loop``, bodies are compiled once, records are pytrees, rules are ``custom_vjp``.
 
-Concrete arrays on the CPU are seen by numpy without a copy; kernels that were measured to beat XLA there are borrowed by name.
+Concrete arrays on the CPU are seen by numpy without a copy; kernels that were measured to beat XLA there are borrowed
+by name.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class Jax(Eager):
 
     def asarray(self, x: Any, device: Any, dtype: Any) -> jax.Array:
         kind = np.dtype(dtype) if dtype is not None and x.dtype.kind == "f" else x.dtype
-        if kind in _WIDE and not jax.config.jax_enable_x64:
+        if kind in _WIDE and not _x64():
             if kind.kind == "f":
                 raise TypeError(
                     "jax holds no float64 unless it is enabled: call jax.config.update('jax_enable_x64', True) first, "
@@ -64,7 +65,7 @@ class Jax(Eager):
         return np.asarray(x) if device.platform == "cpu" and not others else None
 
     def lend(self, x: np.ndarray[Any, Any], like: jax.Array) -> jax.Array:
-        kind = np.dtype(np.int32) if x.dtype == np.int64 and not jax.config.jax_enable_x64 else x.dtype
+        kind = np.dtype(np.int32) if x.dtype == np.int64 and not _x64() else x.dtype
         return jnp.array(x, dtype=kind)
 
     def run(self, body: Callable[..., Any], args: tuple[Any, ...], settings: Mapping[str, Any]) -> Any:
@@ -83,7 +84,7 @@ class Jax(Eager):
             raise TypeError(f"{options.method}: a callback needs values, and under a jax transformation there are none")
         if options.listening and not traced:
             return python_loop(self, _compiled(advance, ()), state, data, options)
-        keys = {"check_every": options.check_every, "halt": options.halt, "patience": options.patience}
+        keys: dict[str, Any] = {"check_every": options.check_every, "halt": options.halt, "patience": options.patience}
         rows = -(-options.max_steps // options.check_every) + 1 if options.history else 0
         run = _while if traced else _while_compiled
         return run(state, data, options.aim, options.max_steps, advance=advance, rows=rows, **keys)
@@ -96,7 +97,7 @@ class Jax(Eager):
             return fun(*fill(args, arrays), **settings)
 
         def forward(*primals: Any) -> Any:
-            arrays = [primal.value for primal in primals]
+            arrays = [jnp.asarray(primal.value) for primal in primals]  # a number may stand for an array
             out = call(*arrays)
             return out, (arrays, out)
 
@@ -115,6 +116,10 @@ class Jax(Eager):
 
     def stop_gradient(self, x: Any) -> Any:
         return lax.stop_gradient(x)
+
+
+def _x64() -> bool:
+    return bool(jax.config.read("jax_enable_x64"))  # type: ignore[no-untyped-call]
 
 
 _WIDE = {np.dtype(np.float64), np.dtype(np.int64), np.dtype(np.uint64)}
@@ -219,7 +224,7 @@ def _register(cls: type) -> None:
         return tuple(zip(map(GetAttrKey, names), data, strict=True)), settings
 
     register_pytree_with_keys(
-        cls, flatten_with_keys, lambda settings, data: rebuild(cls, data, settings), flatten_func=parts
+        cls, flatten_with_keys, lambda settings, data: rebuild(cls, tuple(data), settings), flatten_func=parts
     )
 
 

@@ -12,5 +12,6 @@ def index_sum(values: np.ndarray[Any, Any], index: np.ndarray[Any, Any], *, size
     if values.ndim == 1 and values.dtype == np.float64:
         return np.bincount(index, weights=values, minlength=size)
     out = np.zeros((*values.shape[:-1], size), dtype=values.dtype)
-    np.add.at(out, (..., index), values)
+    where: Any = (..., index)  # more than its stub admits
+    np.add.at(out, where, values)
     return out

@@ -1,8 +1,9 @@
 """exp for vector registers: what numba's wheel, which has no vector math library, cannot do.
 
-Magic-number rounding gives the integer and fractional parts of x/log(2) without a branch, a polynomial gives 2^fraction, and
-the integer is added to the bits of the exponent. The functions must be compiled *without* ``reassoc``, which cancels the magic
-number; callers may use it for their own sums. float64: 9e-15 relative on [-30, 2]; float32: 2e-7.
+Magic-number rounding gives the integer and fractional parts of x/log(2) without a branch, a polynomial gives
+2^fraction, and the integer is added to the bits of the exponent. The functions must be compiled *without*
+``reassoc``, which cancels the magic number; callers may use it for their own sums. float64: 9e-15 relative on [-30,
+2]; float32: 2e-7.
 """
 
 from __future__ import annotations

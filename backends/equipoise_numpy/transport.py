@@ -1,7 +1,7 @@
 """numba kernels of the transport family: one pass over the cost an iteration, no temporary of its size.
 
-A row of the cost stays in the first-level cache between its two uses, so that memory sees it once. Column sums are kept in
-blocks of rows and added up in float64, which costs nothing and keeps float32 honest.
+A row of the cost stays in the first-level cache between its two uses, so that memory sees it once. Column sums are
+kept in blocks of rows and added up in float64, which costs nothing and keeps float32 honest.
 """
 
 from __future__ import annotations
@@ -150,10 +150,10 @@ def log_sweeps(state: Any, problem: Any, limit: int, tol: float) -> Any:
     done = np.zeros(error.shape, dtype=np.int64)
     epsilon = float(problem.epsilon)
     for k in np.ndindex(error.shape):
-        member = (np.ascontiguousarray(x[k]) for x in (cost, problem.a, problem.b))
-        potentials = (x[k] for x in fields)
+        c, a, b = (np.ascontiguousarray(x[k]) for x in (cost, problem.a, problem.b))
+        f, g, next_f, next_g = (x[k] for x in fields)
         done[k], error[k] = sweeps(
-            *member, epsilon, *potentials, float(error[k]), int(limit), float(tol), WINDOWS[cost.dtype]
+            c, a, b, epsilon, f, g, next_f, next_g, float(error[k]), int(limit), float(tol), WINDOWS[cost.dtype]
         )
     return type(state)(*fields, error), done, error
 
@@ -164,6 +164,6 @@ def marginals(cost: Any, f: Any, g: Any, a: Any, b: Any, epsilon: Any) -> Any:
         return NotImplemented
     rows, columns = np.empty(f.shape, dtype=cost.dtype), np.empty(g.shape, dtype=np.float64)
     for k in np.ndindex(f.shape[:-1]):
-        member = (np.ascontiguousarray(x[k]) for x in (cost, f, g, a, b))
-        sums(*member, float(epsilon), rows[k], columns[k], WINDOWS[cost.dtype])
+        member = [np.ascontiguousarray(x[k]) for x in (cost, f, g, a, b)]
+        sums(member[0], *member[1:], float(epsilon), rows[k], columns[k], WINDOWS[cost.dtype])
     return rows, columns.astype(cost.dtype)

@@ -1,4 +1,4 @@
-"""torch tensors: on the CPU they share memory with numpy and borrow its kernels; autograd gets rules, not unrolled loops."""
+"""torch tensors: on the CPU they share memory with numpy and borrow its kernels; autograd gets rules, no loops."""
 
 from __future__ import annotations
 
@@ -71,7 +71,9 @@ class Torch(Eager):
             made[:] = [fun(*fill(args, arrays))]
             return tuple(leaves(made[0]))
 
-        out, pull = torch.func.vjp(flat, *leaves(args))
+        out: Any
+        pull: Any
+        out, pull = torch.func.vjp(flat, *leaves(args))  # type: ignore[misc]  # a third value only with has_aux
 
         def pull_tree(cotangent: Any) -> tuple[Any, ...]:
             return fill(args, pull(tuple(leaves(cotangent))))

@@ -1,7 +1,7 @@
 """Equipoise: iterative methods that seek a balance, on numpy, torch, jax and cupy arrays.
 
-Import one function, hand it the arrays you have, get the same kind of arrays back. Importing this module imports numpy and
-nothing else that is heavy; families and backends are imported when they are first used.
+Import one function, hand it the arrays you have, get the same kind of arrays back. Importing this module imports
+numpy and nothing else that is heavy; families and backends are imported when they are first used.
 """
 
 from importlib import import_module as _import_module

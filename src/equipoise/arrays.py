@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
@@ -44,8 +45,7 @@ A = TypeVar("A", bound=Array)
 _ROOTS = {"jaxlib": "jax"}  # a concrete jax array's type lives in jaxlib
 
 
-@functools.cache
-def _library_of_type(cls: type) -> str:
+def _name_library(cls: type) -> str:
     if issubclass(cls, np.ndarray):
         return "numpy"
     if issubclass(cls, np.generic):
@@ -58,6 +58,9 @@ def _library_of_type(cls: type) -> str:
         if root in ("torch", "jax", "cupy", "array_api_strict", "dask"):
             return root
     return cls.__module__.partition(".")[0] if hasattr(cls, "__array_namespace__") else ""
+
+
+_library_of_type: Callable[[type], str] = functools.cache(_name_library)
 
 
 def library(x: object) -> str:

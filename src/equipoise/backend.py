@@ -32,6 +32,7 @@ Tree = Any  # arrays, records, tuples, lists and dicts of them: see equipoise.re
 class Backend(Protocol):
     """What the core asks of a library of arrays."""
 
+    def __hash__(self) -> int: ...
     @property
     def name(self) -> str: ...
     @property
@@ -263,9 +264,9 @@ class backend:
 
     Notes
     -----
-    The setting is a context variable. Tasks of asyncio and ``asyncio.to_thread`` inherit it from where they are started;
-    a plain ``threading.Thread`` and the threads of a ``ThreadPoolExecutor`` start outside of every context: enter it in
-    the function that they run, or decorate that function.
+    The setting is a context variable. Tasks of asyncio and ``asyncio.to_thread`` inherit it from where they are
+    started; a plain ``threading.Thread`` and the threads of a ``ThreadPoolExecutor`` start outside of every context:
+    enter it in the function that they run, or decorate that function.
 
     Not for arrays that already are on the backend: just pass them, no context is needed.
 

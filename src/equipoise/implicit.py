@@ -1,12 +1,12 @@
 """Derivatives of what a solver returns, from the equations that it satisfies: no loop is ever unrolled.
 
-:func:`differentiable` gives a solver the same kind of rule that ``@kernel(vjp=)`` gives a kernel. A rule is plain Array API
-code, ``vjp(cotangent, out, args, **settings)``; it returns one cotangent a positional argument, of that argument's own type,
-or None for zero. Cotangents of outputs that nobody used are None.
+:func:`differentiable` gives a solver the same kind of rule that ``@kernel(vjp=)`` gives a kernel. A rule is plain
+Array API code, ``vjp(cotangent, out, args, **settings)``; it returns one cotangent a positional argument, of that
+argument's own type, or None for zero. Cotangents of outputs that nobody used are None.
 
-A rule that has to solve a linear system calls :func:`solve_symmetric`, which is differentiable itself, so that derivatives of
-any order exist: reverse over reverse. Forward mode is not offered, and `jax.jvp` and `jax.hessian` say so; use
-``jax.jacrev(jax.grad(f))``.
+A rule that has to solve a linear system calls :func:`solve_symmetric`, which is differentiable itself, so that
+derivatives of any order exist: reverse over reverse. Forward mode is not offered, and `jax.jvp` and `jax.hessian` say
+so; use ``jax.jacrev(jax.grad(f))``.
 """
 
 from __future__ import annotations
@@ -109,9 +109,9 @@ def solve_symmetric(
 ) -> Any:
     """Solve ``matvec(x, parameters) = rhs`` for a symmetric positive semidefinite map by conjugate gradients.
 
-    The relative residual falls to `tol` or as far as rounding and `max_steps` allow. For a singular map `rhs` must lie in its
-    range; then so does `x`. Leading axes are a batch. `matvec` must be a module-level function: what it depends on goes
-    through `parameters`, or no derivative with respect to it exists.
+    The relative residual falls to `tol` or as far as rounding and `max_steps` allow. For a singular map `rhs` must
+    lie in its range; then so does `x`. Leading axes are a batch. `matvec` must be a module-level function: what it
+    depends on goes through `parameters`, or no derivative with respect to it exists.
     """
     xp = namespace(rhs)
     square = _dot(rhs, rhs)

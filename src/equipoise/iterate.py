@@ -1,12 +1,13 @@
 """The one loop that every method runs in.
 
-A method is one function ``advance(state, data, limit, tol) -> (state, done, error)``: up to `limit` steps (``limit=0`` only
-looks), how many were done, and the error of the new state, of the shape of the batch. :func:`stepwise` makes it of a step and
-an error; a chunk kernel is one itself. Counting, stopping, freezing the finished members of a batch, history, callbacks,
-progress bars and Ctrl-C live here, once.
+A method is one function ``advance(state, data, limit, tol) -> (state, done, error)``: up to `limit` steps
+(``limit=0`` only looks), how many were done, and the error of the new state, of the shape of the batch.
+:func:`stepwise` makes it of a step and an error; a chunk kernel is one itself. Counting, stopping, freezing the
+finished members of a batch, history, callbacks, progress bars and Ctrl-C live here, once.
 
-A step is part of a kernel's contract: the same state after the same number of steps on every backend. Everything that a step
-reads goes through `state` and `data`; functions are module-level and pure, since jax compiles anew for each function object.
+A step is part of a kernel's contract: the same state after the same number of steps on every backend. Everything that
+a step reads goes through `state` and `data`; functions are module-level and pure, since jax compiles anew for each
+function object.
 """
 
 from __future__ import annotations
@@ -122,8 +123,9 @@ def iterate(
     margin
         The loop aims at ``margin * tol``: below 1 where the answer is rounded once more after the loop.
     check_every
-        Steps between two looks at the error. By default one for portable bodies, a chunk of 64 for chunk kernels (which test
-        inside and stop early), one with a callback, and what the backend says where a look is a synchronisation.
+        Steps between two looks at the error. By default one for portable bodies, a chunk of 64 for chunk kernels
+        (which test inside and stop early), one with a callback, and what the backend says where a look is a
+        synchronisation.
     halt
         ``halt(state, data) -> int32 code``, another reason to stop; 0 goes on.
     patience
@@ -143,12 +145,23 @@ def iterate(
     arrays = leaves((state, data))
     if check_every is None and callback is not None:
         check_every = 1
-    options = Options(tol, tol if margin == 1.0 else margin * tol, int(max_steps), check_every or 0, halt, patience, callback, history, method)
+    options = Options(
+        tol,
+        tol if margin == 1.0 else margin * tol,
+        int(max_steps),
+        check_every or 0,
+        halt,
+        patience,
+        callback,
+        history,
+        method,
+    )
     if isinstance(advance, Kernel) and not backend.differentiable(arrays):
         views = advance.borrowed(backend, (state, data))
         if views is not None:  # borrow once a solve, lend once
             options = replace(options, check_every=check_every or CHUNK)
-            return lend(backend, find("numpy").loop(advance, *views, options), (state, data))
+            host_state, host_data = views
+            return lend(backend, find("numpy").loop(advance, host_state, host_data, options), (state, data))
     if not check_every:
         chunked = isinstance(advance, Kernel) and advance.overridden(backend)
         options = replace(options, check_every=CHUNK if chunked else backend.check_every(arrays[0]))
@@ -156,7 +169,7 @@ def iterate(
 
 
 def python_loop(backend: Backend, advance: Advance, state: Tree, data: Tree, options: Options) -> Iterated:
-    """The loop of every library that computes at once. All bookkeeping is numpy on the host: a check reads one array."""
+    """The loop of every library that computes at once. Its books are kept on the host: a check reads one array."""
     start = time.perf_counter()
     tol = options.aim
     target, shown = float(tol), float(options.tol)

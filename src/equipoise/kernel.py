@@ -1,8 +1,8 @@
 """Kernels: portable bodies of hot steps that a backend may replace.
 
 ``@kernel(name)`` marks a function written against the Array API. It is the specification; a backend's table may name an
-override of it, which is held to the body by a test. The dispatch, in this order: the backend's own override; numpy's, if the
-backend borrows it and every array is a plain host array; the body. An override declines a call by returning
+override of it, which is held to the body by a test. The dispatch, in this order: the backend's own override; numpy's,
+if the backend borrows it and every array is a plain host array; the body. An override declines a call by returning
 ``NotImplemented``.
 """
 
@@ -28,20 +28,23 @@ _kernels: dict[str, Kernel[..., Any]] = {}
 def kernel(name: str, *, vjp: Callable[..., Any] | None = None) -> Callable[[Callable[P, R]], Kernel[P, R]]:
     """Mark a portable body as a kernel that backends may override.
 
-    Positional arguments are trees: arrays, records, tuples, numbers. Keyword-only ones are hashable settings. A kernel never writes
-    its inputs and does a chunk of work: a whole sweep, or all the steps between two checks.
+    Positional arguments are trees: arrays, records, tuples, numbers. Keyword-only ones are hashable settings. A
+    kernel never writes its inputs and does a chunk of work: a whole sweep, or all the steps between two checks.
 
     Parameters
     ----------
     name
         ``"family.step"``, the key in the backends' tables.
     vjp
-        ``vjp(cotangent, out, args, **settings)`` with one cotangent a positional argument, or None for zero. With it, arrays that
-        want a derivative do not stop an override from running; without it they are traced through the body.
+        ``vjp(cotangent, out, args, **settings)`` with one cotangent a positional argument, or None for zero. With it,
+        arrays that want a derivative do not stop an override from running; without it they are traced through the
+        body.
     """
 
     def mark(body: Callable[P, R]) -> Kernel[P, R]:
-        return _kernels.setdefault(name, Kernel(name, body, vjp))
+        made: Kernel[P, R] = Kernel(name, body, vjp)
+        _kernels[name] = made
+        return made
 
     return mark
 
@@ -73,7 +76,7 @@ class Kernel(Generic[P, R]):
 
     def __call__(self, *args: P.args, **settings: P.kwargs) -> R:
         backend = of_library(_first_library(args))
-        if backend.name != "numpy" and backend.differentiable(arrays := leaves(args)):
+        if backend.name != "numpy" and backend.differentiable(leaves(args)):
             if self.vjp is None:
                 return self.body(*args, **settings)
             return backend.with_vjp(functools.partial(self.plain, backend), self.vjp, args, settings)

@@ -1,4 +1,4 @@
-"""A bar on any long solve: ``with equipoise.progress():``. The bar itself is tqdm's, in terminals and notebooks alike."""
+"""A bar on any long solve, ``with equipoise.progress():``; it is tqdm's, in terminals and notebooks alike."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
 """Records: frozen dataclasses whose fields are arrays, other records, or plain settings.
 
 Costs, operators, solver states and results are all records, so that one function, :func:`map_arrays`, moves any of them
-between libraries, makes them pytrees under jax, and one pair, :func:`save` and :func:`load`, stores them. A field is data
-unless it is declared ``static()``; data are traced, moved and differentiated, static settings are compared and hashed.
+between libraries, makes them pytrees under jax, and one pair, :func:`save` and :func:`load`, stores them. A field is
+data unless it is declared ``static()``; data are traced, moved and differentiated, static settings are compared and
+hashed.
 """
 
 from __future__ import annotations
@@ -157,7 +158,8 @@ def map_arrays(fn: Callable[..., Any], tree: T, *more: Any) -> T:
         items = [map_arrays(fn, o, *(m[i] for m in more)) for i, o in enumerate(x)]
         if _same(x, items):
             return tree
-        return type(x)(*items) if hasattr(x, "_fields") else type(x)(items)
+        made: Any = type(x)(*items) if hasattr(x, "_fields") else type(x)(items)
+        return made
     if isinstance(x, dict):
         values = [map_arrays(fn, o, *(m[k] for m in more)) for k, o in x.items()]
         return tree if _same(x.values(), values) else typing.cast(T, dict(zip(x, values, strict=True)))

@@ -1,8 +1,8 @@
 """What every result says of itself: how far off it is, how many steps it took, and why it stopped.
 
 A solver that does not converge returns all the same, and says so: `code` is data (so that it exists under jit and in a
-batch), :class:`Status` is read from it, and `converged` is exactly ``error <= tol`` of an error that was recomputed from the
-answer.
+batch), :class:`Status` is read from it, and `converged` is exactly ``error <= tol`` of an error that was recomputed
+from the answer.
 """
 
 from __future__ import annotations
@@ -47,12 +47,13 @@ class Status(enum.IntEnum):
 _SENTENCES = {
     Status.CONVERGED: "The error is at or below the tolerance.",
     Status.STOPPED: "The callback asked to stop before the tolerance was reached.",
-    Status.MAX_STEPS: "The number of steps ran out before the tolerance was reached: raise max_steps, loosen tol, or start "
-    "closer to the solution.",
-    Status.MAX_ORACLE_CALLS: "The budget of oracle calls ran out before the tolerance was reached: raise it or loosen tol.",
+    Status.MAX_STEPS: "The number of steps ran out before the tolerance was reached: raise max_steps, loosen tol, or "
+    "start closer to the solution.",
+    Status.MAX_ORACLE_CALLS: "The budget of oracle calls ran out before the tolerance was reached: raise it or loosen "
+    "tol.",
     Status.INTERRUPTED: "The run was interrupted from the keyboard; the result is the last iterate.",
-    Status.STALLED: "The error no longer falls, most likely because rounding hides further progress: loosen tol, or compute "
-    "in float64.",
+    Status.STALLED: "The error no longer falls, most likely because rounding hides further progress: loosen tol, or "
+    "compute in float64.",
     Status.PRIMAL_INFEASIBLE: "The constraints contradict each other: no point satisfies all of them.",
     Status.DUAL_INFEASIBLE: "The objective is unbounded on the feasible set.",
     Status.NOT_POSITIVE_DEFINITE: "The operator is not positive definite: a direction with p^T A p <= 0 was met.",
@@ -94,7 +95,8 @@ class Outcome(Generic[A]):
     @property
     def converged(self) -> Any:
         """Whether ``error <= tol``: a bool, or an array of the shape of the batch."""
-        converged = self.code == int(Status.CONVERGED)
+        code: Any = self.code
+        converged = code == int(Status.CONVERGED)
         if self.code.ndim == 0 and not of(self.code).traced([self.code]):
             return bool(converged)
         return converged
@@ -119,7 +121,9 @@ def settle(error: Any, tol: Any, code: Any) -> Any:
 
 
 def report(outcome: Outcome[Any], method: str, tol: Any, advice: str = "") -> None:
-    """Warn at the user's line if `outcome` did not converge; silent under a jax transformation, where nothing can be read.
+    """Warn at the user's line if `outcome` did not converge.
+
+    Silent under a jax transformation, where nothing can be read.
 
     A caller may add one `advice` sentence of its own.
     """

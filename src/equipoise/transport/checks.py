@@ -1,6 +1,7 @@
 """What every transport function asks of its input, each answered by one sentence before any work.
 
-Shapes, dtypes and names are checked always; values only where there are values, that is, not under a jax transformation.
+Shapes, dtypes and names are checked always; values only where there are values, that is, not under a jax
+transformation.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ def check_weights(name: str, weights: Any, cost: Any, axis: int) -> Any:
         if bool(xp.any(negative)):
             index = first_index(negative)
             raise ValueError(f"{name} must not be negative, got {float(weights[index])} at index {index}")
-        empty = xp.sum(weights, axis=-1) == 0
+        empty = xp.asarray(xp.sum(weights, axis=-1) == 0)
         if bool(xp.any(empty)):
             member = f" for problem {first_index(empty)}" if weights.ndim > 1 else ""
             raise ValueError(f"{name} must have a positive total, got only zeros{member}")
@@ -82,7 +83,7 @@ def check_masses(a: Any, b: Any) -> None:
     xp = namespace(a, b)
     total_a, total_b = xp.sum(a, axis=-1), xp.sum(b, axis=-1)
     slack = 1e-6 if a.dtype == xp.float64 else 1e-4
-    apart = xp.abs(total_a - total_b) > slack * total_a
+    apart = xp.asarray(xp.abs(total_a - total_b) > slack * total_a)  # numpy reduces to scalars
     if bool(xp.any(apart)):
         index = first_index(apart)
         values = [float(xp.broadcast_to(t, apart.shape)[index]) for t in (total_a, total_b)]
@@ -93,20 +94,27 @@ def check_masses(a: Any, b: Any) -> None:
         )
 
 
+def _number(name: str, x: Any) -> float | None:
+    """The value of a number or 0-d array, or None where it cannot be read now."""
+    if not is_number(x):
+        raise TypeError(f"{name} must be a number or a 0-d array, got {type(x).__name__}")
+    if not library(x):
+        return float(x)
+    return float(of(x).stop_gradient(x)) if readable(x) else None
+
+
 def check_epsilon(epsilon: Any) -> None:
     """A positive finite number, or a 0-d array of one."""
-    if not is_number(epsilon):
-        raise TypeError(f"epsilon must be a number or a 0-d array, got {type(epsilon).__name__}")
-    if not (library(epsilon) and not readable(epsilon)) and not (math.isfinite(epsilon) and float(epsilon) > 0):
-        raise ValueError(f"epsilon must be positive and finite, got {float(epsilon)}")
+    value = _number("epsilon", epsilon)
+    if value is not None and not (math.isfinite(value) and value > 0):
+        raise ValueError(f"epsilon must be positive and finite, got {value}")
 
 
 def check_limits(tol: Any, max_steps: Any, check_every: Any) -> None:
     """``tol >= 0``, a whole ``max_steps >= 1``, and ``check_every`` likewise or None."""
-    if not is_number(tol):
-        raise TypeError(f"tol must be a number, got {type(tol).__name__}")
-    if not (library(tol) and not readable(tol)) and not float(tol) >= 0:
-        raise ValueError(f"tol must be at least 0, got {float(tol)}")
+    value = _number("tol", tol)
+    if value is not None and not value >= 0:
+        raise ValueError(f"tol must be at least 0, got {value}")
     for name, x, free in (("max_steps", max_steps, ""), ("check_every", check_every, "None or ")):
         if x is None and free:
             continue

@@ -82,8 +82,8 @@ class TransportResult(Outcome[A], Generic[A]):
     def value(self) -> A:
         """The dual objective, shape (...): a lower bound of the regularised optimum, at any iterate.
 
-        Its gradient in `cost` is the plan, in `a` and `b` the potentials (up to the constant that a change which preserves
-        the total mass does not see).
+        Its gradient in `cost` is the plan, in `a` and `b` the potentials (up to the constant that a change which
+        preserves the total mass does not see).
         """
         return _value(self)
 
@@ -99,14 +99,15 @@ class TransportResult(Outcome[A], Generic[A]):
     def apply(self, v: A, *, transpose: bool = False) -> A:
         """P v for `v` of shape (..., m) or (..., m, k); with `transpose` P^T v for (..., n) or (..., n, k).
 
-        ``result.apply(y) / a[:, None]`` is the barycentric map of points `y` of shape (m, k). A `v` with as many axes as the
-        potentials is a vector, with one more a matrix.
+        ``result.apply(y) / a[:, None]`` is the barycentric map of points `y` of shape (m, k). A `v` with as many axes
+        as the potentials is a vector, with one more a matrix.
         """
         return _apply(self, v, transpose=transpose)
 
     def __repr__(self) -> str:
         shape, error = tuple(self.cost.shape), self.error
-        return f"TransportResult(cost {shape}, error {error}, steps {self.steps}, {getattr(self.status, 'name', 'traced')})"
+        status = getattr(self.status, "name", "traced")
+        return f"TransportResult(cost {shape}, error {error}, steps {self.steps}, {status})"
 
 
 @public

@@ -1,9 +1,10 @@
 """Log-domain Sinkhorn: alternate soft-min updates of two potentials until both marginals of the plan are met.
 
-In logarithms nothing over- or underflows, at any epsilon. The state carries, beside the current potentials, the ones that
-the next half steps lead to, because one and the same pass over the cost yields both the error of the current potentials and
-the next ones: the test is free, the reported error belongs to the reported potentials, and a kernel reads the cost once a
-step. A point of weight zero needs no special case: its potential is the soft-min over the others, and its mass is zero.
+In logarithms nothing over- or underflows, at any epsilon. The state carries, beside the current potentials, the ones
+that the next half steps lead to, because one and the same pass over the cost yields both the error of the current
+potentials and the next ones: the test is free, the reported error belongs to the reported potentials, and a kernel
+reads the cost once a step. A point of weight zero needs no special case: its potential is the soft-min over the
+others, and its mass is zero.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ def soft_min(cost: Any, potential: Any, weights: Any, epsilon: Any, axis: int) -
 
 
 def mass_error(weights: Any, old: Any, new: Any, epsilon: Any) -> Any:
-    """sum_i |(P 1)_i - a_i|, where the soft-min takes the potential from `old` to `new`: row i holds a_i exp((old - new)/epsilon)."""
+    """sum_i |(P 1)_i - a_i|, where the soft-min leads from `old` to `new`: (P 1)_i = a_i exp((old_i - new_i)/eps)."""
     xp = namespace(weights)
     growth = xp.clip((old - new) / epsilon, max=80.0)  # far from the solution only its size matters: no overflow
     return xp.sum(weights * xp.abs(xp.exp(growth) - 1.0), axis=-1)
@@ -98,7 +99,7 @@ def error(state: State, problem: Problem) -> Any:
 
 @kernel("transport.log_sweeps")
 def log_sweeps(state: State, problem: Problem, limit: Any, tol: Any) -> tuple[State, Any, Any]:
-    """Up to `limit` iterations, ending where the error is no longer above `tol`; a chunk for :mod:`equipoise.iterate`."""
+    """Up to `limit` iterations, ending where the error is no longer above `tol`: a chunk for ``iterate``."""
     return stepwise(step, error)(state, problem, limit, tol)
 
 
@@ -125,8 +126,9 @@ def marginal_error(problem: Problem, f: Any, g: Any) -> Any:
 def reduced_hessian(z: Any, parameters: Any) -> Any:
     """(I - B K^T A K B + e e^T) z with A = diag(a), B = diag(b)^(1/2).
 
-    Without its last term the matrix is symmetric with eigenvalues in [0, 1] and the null vector e, b^(1/2) at unit length; the
-    term moves e to eigenvalue 1, for else conjugate gradients drift along it once rounding has put something there.
+    Without its last term the matrix is symmetric with eigenvalues in [0, 1] and the null vector e, b^(1/2) at unit
+    length; the term moves e to eigenvalue 1, for else conjugate gradients drift along it once rounding has put
+    something there.
     """
     xp = namespace(z)
     density, a, root_b = parameters
@@ -140,8 +142,8 @@ def solve_vjp(cotangent: Any, out: Any, args: tuple[Any, ...], **settings: Any) 
 
     df = (K B)(dC - dg) - epsilon K db,    dg = (A K)^T (dC - df) - epsilon K^T da,
 
-    so that the adjoints (u, v) of a cotangent (p, q) solve u = p - A K v, v = q - B K^T u. Writing v = q + b^(1/2) z leaves
-    one symmetric system for z, in which no weight is divided by.
+    so that the adjoints (u, v) of a cotangent (p, q) solve u = p - A K v, v = q - B K^T u. Writing v = q + b^(1/2) z
+    leaves one symmetric system for z, in which no weight is divided by.
     """
     p, q = cotangent[:2]
     if p is None and q is None:
@@ -212,9 +214,9 @@ def sinkhorn(
     Finds the plan P with row sums `a` and column sums `b` that minimises
     sum_ij P_ij C_ij + epsilon sum_ij (P_ij log(P_ij/(a_i b_j)) - P_ij + a_i b_j).
 
-    Use it for potentials, plans and gradients of moderately smoothed problems, epsilon from 1e-3 to 1 of the range of the
-    cost. Do not use it where the unsmoothed optimum is wanted: an exact solver is as fast for a few thousand points; nor where
-    epsilon is so small that tens of thousands of steps are needed.
+    Use it for potentials, plans and gradients of moderately smoothed problems, epsilon from 1e-3 to 1 of the range of
+    the cost. Do not use it where the unsmoothed optimum is wanted: an exact solver is as fast for a few thousand
+    points; nor where epsilon is so small that tens of thousands of steps are needed.
 
     Parameters
     ----------
@@ -227,7 +229,8 @@ def sinkhorn(
     method : {"auto", "log"}
         The log-domain sweep; it works at every epsilon.
     tol : float, optional
-        Bound on `error`, in the units of the weights: the L1 norm of what the marginals lack. 1e-6, in float32 1e-4, by default.
+        Bound on `error`, in the units of the weights: the L1 norm of what the marginals lack. 1e-6, in float32 1e-4,
+        by default.
     max_steps : int
         The most sweeps; each reads the cost once (kernels) or twice (portable bodies).
     init : pair of arrays, optional
@@ -237,21 +240,22 @@ def sinkhorn(
     callback : callable, optional
         Called at every check with an :class:`equipoise.iterate.Info`; a true answer stops.
     history : bool, optional
-        Record step, error and seconds at every check. By default where that is free: everywhere but in a compiled jax loop.
+        Record step, error and seconds at every check. By default where that is free: everywhere but in a compiled jax
+        loop.
 
     Returns
     -------
     TransportResult
-        Potentials `f` and `g`, and what follows from them: ``plan()``, ``apply(v)``, ``value``, ``transport_cost``. The plan
-        is P_ij = a_i b_j exp((f_i + g_j - C_ij)/epsilon).
+        Potentials `f` and `g`, and what follows from them: ``plan()``, ``apply(v)``, ``value``, ``transport_cost``.
+        The plan is P_ij = a_i b_j exp((f_i + g_j - C_ij)/epsilon).
 
     Raises
     ------
     TypeError
         If an argument is not an array, not floating, of another dtype or of another library than `cost`.
     ValueError
-        If shapes do not fit, something is empty, not finite, or a weight negative; if the totals differ; if epsilon is not
-        positive, or a name unknown.
+        If shapes do not fit, something is empty, not finite, or a weight negative; if the totals differ; if epsilon
+        is not positive, or a name unknown.
 
     Warns
     -----
@@ -261,14 +265,15 @@ def sinkhorn(
     Notes
     -----
     Sinkhorn's iteration [1]_ in the logarithmic domain, equation (4.44) of [2]_. On torch and jax the result is
-    differentiable in `cost`, `a`, `b` and `epsilon`: `value` by the envelope theorem, the potentials (and so the plan and all
-    formulas in it) by the implicit function theorem at the answer, whose accuracy is that of the answer; no step is unrolled.
-    Derivatives in `a` and `b` are meant along changes that keep their totals equal. Under ``jax.jit`` values are not checked.
+    differentiable in `cost`, `a`, `b` and `epsilon`: `value` by the envelope theorem, the potentials (and so the plan
+    and all formulas in it) by the implicit function theorem at the answer, whose accuracy is that of the answer; no
+    step is unrolled. Derivatives in `a` and `b` are meant along changes that keep their totals equal. Under
+    ``jax.jit`` values are not checked.
 
     References
     ----------
-    .. [1] R. Sinkhorn, P. Knopp, "Concerning nonnegative matrices and doubly stochastic matrices", Pacific J. Math. 21(2),
-       343-348, 1967.
+    .. [1] R. Sinkhorn, P. Knopp, "Concerning nonnegative matrices and doubly stochastic matrices", Pacific J. Math.
+       21(2), 343-348, 1967.
     .. [2] G. Peyré, M. Cuturi, "Computational optimal transport", Found. Trends Mach. Learn. 11(5-6), 355-607, 2019.
 
     Examples
@@ -283,8 +288,8 @@ def sinkhorn(
     array([[0.440399, 0.059601],
            [0.059601, 0.440399]])
     """
-    xp = namespace(cost) if library(cost) else None
     check_cost(cost)
+    xp = namespace(cost, a, b)
     check_method(method, METHODS)
     check_epsilon(epsilon)
     weights_a = check_weights("a", a, cost, -2)

@@ -1,0 +1,50 @@
+"""Read by mypy, not run: what the public surface promises to a type checker about numpy, torch and jax arrays."""
+
+from typing import Any, assert_type
+
+import jax
+import numpy as np
+import torch
+
+import equipoise as eq
+from equipoise.result import History
+from equipoise.transport import TransportResult, sinkhorn
+
+Float = np.ndarray[tuple[Any, ...], np.dtype[np.float64]]
+
+
+def numpy_in_numpy_out(cost: Float, a: Float) -> None:
+    result = sinkhorn(cost, a, epsilon=0.1)
+    assert_type(result, TransportResult[Float])
+    assert_type(result.plan(), Float)
+    assert_type(result.f, Float)
+
+
+def torch_in_torch_out(cost: torch.Tensor) -> None:
+    result = eq.transport.sinkhorn(cost, epsilon=0.1, init=(cost, None))
+    assert_type(result, TransportResult[torch.Tensor])
+    assert_type(result.value, torch.Tensor)
+    assert_type(result.apply(cost, transpose=True), torch.Tensor)
+    assert_type(result.history, History[torch.Tensor] | None)
+
+
+def jax_in_jax_out(cost: jax.Array) -> None:
+    result = sinkhorn(cost, epsilon=0.1)
+    assert_type(result, TransportResult[jax.Array])
+    assert_type(result.transport_cost, jax.Array)
+
+
+@eq.backend("torch")
+def a_decorator_keeps_the_signature(cost: Float, *, epsilon: float) -> TransportResult[Float]:
+    return sinkhorn(cost, epsilon=epsilon)
+
+
+def the_decorated(cost: Float) -> None:
+    assert_type(a_decorator_keeps_the_signature(cost, epsilon=0.1), TransportResult[Float])
+
+
+def what_is_rejected(cost: Float, other: torch.Tensor) -> None:
+    sinkhorn([[0.0, 1.0]], epsilon=0.1)  # type: ignore[type-var]
+    sinkhorn(cost)  # type: ignore[call-arg]
+    sinkhorn(cost, epsilon=0.1, step=3)  # type: ignore[call-arg]
+    sinkhorn(cost, epsilon=0.1).f = cost  # type: ignore[misc]
