@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import subprocess
+import sys
 import threading
 
+import jax
 import numpy as np
 import pytest
 import torch
@@ -144,3 +147,53 @@ class TestWhoInherits:
             assert [await t for t in tasks] == [["torch", other, "torch"] for other in ("jax", "numpy", "torch")]
 
         asyncio.run(main())
+
+
+class TestWithout:
+    """What is missing is done without, or asked for in a sentence."""
+
+    def run(self, code: str) -> str:
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    def test_numba(self) -> None:
+        code = """
+import importlib.util, sys
+found = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *more: None if name == "numba" else found(name, *more)
+import jax
+import numpy as np
+import equipoise as eq
+result = eq.transport.sinkhorn(np.random.default_rng(0).random((9, 8)), epsilon=0.1)
+print(result.converged, "numba" in sys.modules, sorted(eq.backend("numpy")._backend.kernels))
+"""
+        assert self.run(code) == "True False ['array.index_sum']"
+
+    @pytest.mark.parametrize("name", ["torch", "jax"])
+    def test_a_library(self, name: str) -> None:
+        code = f"""
+import sys
+sys.modules[{name!r}] = None
+import equipoise as eq
+try:
+    eq.backend({name!r})
+except ImportError as error:
+    print(error)
+"""
+        said = self.run(code)
+        assert f"backend {name!r} could not be imported" in said
+        assert f"pip install 'equipoise[{name}]'" in said
+
+    def test_sixty_four_bits(self) -> None:
+        with jax.enable_x64(False):
+            cost = jax.numpy.array(np.random.default_rng(0).random((9, 8)))
+            for result in (
+                eq.transport.sinkhorn(cost, epsilon=0.1),
+                jax.jit(lambda c: eq.transport.sinkhorn(c, epsilon=0.1))(cost),
+            ):
+                assert result.converged
+                assert result.f.dtype == np.float32
+                assert result.steps.dtype == np.int32
+            slope = jax.grad(lambda c: eq.transport.sinkhorn(c, epsilon=0.1).value)(cost)
+            np.testing.assert_allclose(slope, result.plan(), atol=1e-6)

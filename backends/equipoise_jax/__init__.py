@@ -65,8 +65,7 @@ class Jax(Eager):
         return np.asarray(x) if device.platform == "cpu" and not others else None
 
     def lend(self, x: np.ndarray[Any, Any], like: jax.Array) -> jax.Array:
-        kind = np.dtype(np.int32) if x.dtype == np.int64 and not _x64() else x.dtype
-        return jnp.array(x, dtype=kind)
+        return jnp.array(x, dtype=jax.dtypes.canonicalize_dtype(x.dtype))  # counts and times follow jax's width
 
     def run(self, body: Callable[..., Any], args: tuple[Any, ...], settings: Mapping[str, Any]) -> Any:
         if self.traced(leaves(args)):

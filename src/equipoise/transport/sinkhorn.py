@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from array_api_extra import apply_where
+
 from ..arrays import A, library, namespace
 from ..backend import of
 from ..boundary import public
@@ -67,9 +69,7 @@ def soft_min(cost: Any, potential: Any, weights: Any, epsilon: Any, axis: int) -
     """-epsilon log sum_j b_j exp((g_j - C_ij)/epsilon) for ``axis=-1``; with f and a, over i, for ``axis=-2``."""
     xp = namespace(cost)
     across = -2 if axis == -1 else -1  # where a vector along `axis` gets its second axis
-    positive = weights > 0
-    log_weights = xp.log(xp.where(positive, weights, xp.ones_like(weights)))
-    log_weights = xp.where(positive, log_weights, xp.full_like(weights, -xp.inf))
+    log_weights = apply_where(weights > 0, weights, xp.log, fill_value=-xp.inf)
     scores = xp.expand_dims(log_weights, axis=across) + (xp.expand_dims(potential, axis=across) - cost) / epsilon
     shift = xp.max(scores, axis=axis, keepdims=True)
     total = xp.sum(xp.exp(scores - shift), axis=axis)
