@@ -7,6 +7,7 @@ by name.
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
@@ -34,6 +35,9 @@ class Jax(Eager):
 
     def devices(self) -> Sequence[str]:
         return tuple(f"{d.platform}:{d.id}" for d in jax.devices())
+
+    def threads(self) -> int:
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
     def asarray(self, x: Any, device: Any, dtype: Any) -> jax.Array:
         kind = np.dtype(dtype) if dtype is not None and x.dtype.kind == "f" else x.dtype

@@ -164,6 +164,6 @@ def marginals(cost: Any, f: Any, g: Any, a: Any, b: Any, epsilon: Any) -> Any:
         return NotImplemented
     rows, columns = np.empty(f.shape, dtype=cost.dtype), np.empty(g.shape, dtype=np.float64)
     for k in np.ndindex(f.shape[:-1]):
-        member = [np.ascontiguousarray(x[k]) for x in (cost, f, g, a, b)]
-        sums(member[0], *member[1:], float(epsilon), rows[k], columns[k], WINDOWS[cost.dtype])
+        c, fk, gk, ak, bk = (np.ascontiguousarray(x[k]) for x in (cost, f, g, a, b))
+        sums(c, fk, gk, ak, bk, float(epsilon), rows[k], columns[k], WINDOWS[cost.dtype])
     return rows, columns.astype(cost.dtype)

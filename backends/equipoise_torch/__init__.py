@@ -28,6 +28,9 @@ class Torch(Eager):
         found = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
         return (*found, "mps") if torch.backends.mps.is_available() else tuple(found)
 
+    def threads(self) -> int:
+        return torch.get_num_threads()
+
     def asarray(self, x: Any, device: Any, dtype: Any) -> torch.Tensor:
         kind = getattr(torch, str(dtype)) if dtype is not None and x.dtype.kind == "f" else None
         # torch cannot mark a tensor read-only, so memory that must not be written is copied
@@ -101,7 +104,7 @@ class _Rule(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(call: _Call, *arrays: torch.Tensor) -> tuple[torch.Tensor, ...]:  # type: ignore[override]
+    def forward(call: _Call, *arrays: torch.Tensor) -> tuple[torch.Tensor, ...]:
         call.out = call.fun(*fill(call.args, arrays), **call.settings)
         return tuple(leaves(call.out))
 

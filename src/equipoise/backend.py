@@ -45,6 +45,8 @@ class Backend(Protocol):
 
     def version(self) -> str: ...
     def devices(self) -> Sequence[str]: ...
+    def threads(self) -> int:
+        """Threads that its host code may use."""
 
     def asarray(self, x: Any, device: Any, dtype: Any) -> Any:
         """`x`, a numpy array, on `device`; only floating arrays take `dtype`. May share memory."""
@@ -109,6 +111,9 @@ class Eager:
 
     def devices(self) -> Sequence[str]:
         return ("cpu",)
+
+    def threads(self) -> int:
+        return 1
 
     def asarray(self, x: Any, device: Any, dtype: Any) -> Any:
         xp = self._xp
@@ -282,8 +287,8 @@ class backend:
     """
 
     def __init__(self, name: str, *, device: Any = None, dtype: Any = None, keep: bool = False) -> None:
-        self._backend = find(name)
-        known = self._backend.devices()
+        self.backend = find(name)
+        known = self.backend.devices()
         if device is not None and not any(d == str(device) or d.startswith(f"{device}:") for d in known):
             raise ValueError(f"backend {name!r} has no device {device!r} here; it has {', '.join(known)}")
         self._device = device
@@ -293,7 +298,7 @@ class backend:
         self._keep = keep
 
     def __enter__(self) -> backend:
-        current.set(Setting(self._backend, self._device, self._dtype, self._keep, current.get()))
+        current.set(Setting(self.backend, self._device, self._dtype, self._keep, current.get()))
         return self
 
     def __exit__(
