@@ -172,7 +172,7 @@ def _while(
         if patience is not None:
             best, best_at = memory
             memory = jnp.fmin(error, best), jnp.where(error < best, steps, best_at)
-            stalled = (steps - memory[1] >= patience) & (jnp.asarray(tol) > 0)
+            stalled = (steps - memory[1] >= jnp.maximum(patience, memory[1] // 2)) & (jnp.asarray(tol) > 0)
             code = jnp.where(active & (code == 0) & stalled, int(Status.STALLED), code)
         out_of_steps = active & (code == 0) & (taken >= max_steps)
         return jnp.where(out_of_steps, int(Status.MAX_STEPS), code).astype(jnp.int32), memory

@@ -10,6 +10,9 @@ import array_api_compat.numpy as xp
 import numpy as np
 
 from equipoise.backend import Backend, Eager
+from equipoise.iterate import Iterated, Options
+from equipoise.kernel import Kernel
+from equipoise.record import map_arrays
 
 __all__ = ["BACKEND"]
 
@@ -31,8 +34,20 @@ class Numpy(Eager):
     def to_numpy(self, x: Any) -> np.ndarray[Any, Any]:
         return np.asarray(x)
 
+    def loop(self, advance: Any, state: Any, data: Any, options: Options) -> Iterated:
+        """The Python loop; kernels want rows that are contiguous, and one copy a solve is better than one a chunk."""
+        if isinstance(advance, Kernel) and advance.overridden(self):
+            data = map_arrays(_contiguous, data)
+        return super().loop(advance, state, data, options)
+
     def asarray(self, x: Any, device: Any, dtype: Any) -> np.ndarray[Any, Any]:
         return np.asarray(x, dtype=dtype if dtype is not None and x.dtype.kind == "f" else None)
+
+
+def _contiguous(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """`x` with contiguous matrices along its last two axes; the axes of a batch may stay broadcast."""
+    matrix = x[(0,) * (x.ndim - 2)] if x.ndim > 2 and x.size else x
+    return x if matrix.flags.c_contiguous else np.ascontiguousarray(x)
 
 
 BACKEND: Backend = Numpy("numpy", xp)

@@ -129,7 +129,8 @@ def iterate(
     halt
         ``halt(state, data) -> int32 code``, another reason to stop; 0 goes on.
     patience
-        Stop as ``STALLED`` when the error has found no new minimum for this many steps.
+        Stop as ``STALLED`` when the error has found no new minimum for this many steps, and for half as many as the
+        last one took: slow progress hides in the rounding for a while.
     callback
         ``callback(info)``; a true answer stops.
     history
@@ -191,7 +192,8 @@ def python_loop(backend: Backend, advance: Advance, state: Tree, data: Tree, opt
             if options.patience is not None and target > 0:
                 best_at = np.where(error < best, steps, best_at)
                 best = np.fmin(error, best)
-                code = np.where(active & (code == 0) & (steps - best_at >= options.patience), Status.STALLED, code)
+                stalled = steps - best_at >= np.maximum(options.patience, best_at // 2)
+                code = np.where(active & (code == 0) & stalled, Status.STALLED, code)
             if show is not None or options.callback is not None:
                 info = Info(options.method, taken, worst, time.perf_counter() - start, shown, options.max_steps)
                 if show is not None:

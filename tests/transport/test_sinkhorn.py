@@ -151,6 +151,10 @@ class TestBatch:
         assert mapped.steps.tolist() == batch.steps.tolist()
         np.testing.assert_allclose(mapped.f, batch.f, rtol=0, atol=1e-12)
 
+    def test_torch_vmap_says_what_to_do(self) -> None:
+        with pytest.raises(TypeError, match="pass the whole batch instead, as leading axes"):
+            torch.func.vmap(lambda c: sinkhorn(c, epsilon=0.1).f)(torch.rand(2, 3, 3))
+
     def test_one_failure_does_not_hide_in_a_batch(self) -> None:
         cost = np.stack([np.zeros((5, 5)), np.random.default_rng(0).random((5, 5))])
         with pytest.warns(eq.ConvergenceWarning, match="for 1 of 2 problems"):
@@ -203,6 +207,13 @@ class TestHonesty:
         assert float(result.error) < 1e-5
         assert int(result.steps) < 2000
 
+    def test_float32_that_is_slow_is_not_called_stalled(self) -> None:
+        rng = np.random.default_rng(0)
+        x, y = rng.random((200, 2)), rng.random((200, 2))
+        cost = ((x[:, None] - y[None]) ** 2).sum(-1).astype("float32")
+        result = sinkhorn(cost, epsilon=float(cost.max()) / 1900, tol=1e-5, max_steps=60_000)
+        assert result.converged, result
+
     def test_max_steps_bounds_a_wild_problem(self, on: Case) -> None:
         cost = np.array([[0.0, 1e9], [1e9, 0.0], [1.0, -1e9]])
         with warnings.catch_warnings():
@@ -220,6 +231,8 @@ class TestOptions:
         again = on.call(lambda *x: sinkhorn(*x[:3], epsilon=0.05, init=x[3:]), cost, a, b, first.f, first.g)
         assert int(again.steps) == 0
         half = on.call(lambda *x: sinkhorn(*x[:3], epsilon=0.05, init=(None, x[3])), cost, a, b, first.g)
+        assert int(half.steps) <= 1
+        half = on.call(lambda *x: sinkhorn(*x[:3], epsilon=0.05, init=(x[3], None)), cost, a, b, first.f)
         assert int(half.steps) <= 1
 
     def test_the_gauge(self, on: Case) -> None:

@@ -40,7 +40,7 @@ def check_cost(cost: Any) -> None:
 def _check_finite(name: str, x: Any, advice: str = "") -> None:
     xp = namespace(x)
     x = of(x).stop_gradient(x)
-    if math.isfinite(float(xp.sum(x))):
+    if math.isfinite(float(of(x).to_numpy(xp.asarray(xp.sum(x))))):
         return  # one pass over x; only a sum that is not finite is worth the search
     bad = ~xp.isfinite(x)
     if bool(xp.any(bad)):
