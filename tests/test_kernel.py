@@ -10,6 +10,8 @@ import pytest
 import torch
 
 import equipoise as eq
+import equipoise.operators
+import equipoise.random
 import equipoise.transport.sinkhorn
 from equipoise.arrays import library
 from equipoise.backend import Backend, find

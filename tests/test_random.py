@@ -14,8 +14,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-import equipoise as eq
-from equipoise.backend import of
 from equipoise.random import Stream, key, mulhi, normal, philox, signs, uniform, words_of
 
 from .backends import Case
@@ -78,13 +76,12 @@ def test_the_same_bits_everywhere(on: Case) -> None:
     expected = [[reference((i % 2**32, i >> 32, b, 2), (8, 9)) for b in blocks.tolist()] for i in index[:, 0].tolist()]
     out = on.call(lambda i, b: philox(i, key=(8, 9), block=b, stream=Stream.SPARSE_SIGN), index, blocks)
     assert on.numpy(out).tolist() == expected
-    assert of(out).to_numpy(out).dtype == np.int64
+    assert on.numpy(out).dtype == np.int64
 
 
-@pytest.mark.parametrize("shape", [(), (0,), (1,), (64,), (65,), (2, 3, 1)])
-@pytest.mark.parametrize("dtype", ["int64", "int32", "uint8"])
-def test_shapes_and_integer_dtypes(on: Case, shape: tuple[int, ...], dtype: str) -> None:
-    index = np.arange(int(np.prod(shape))).reshape(shape).astype(dtype)
+@pytest.mark.parametrize("shape", [(), (0,), (65,), (2, 3, 1)])
+def test_shapes_and_integer_dtypes(on: Case, shape: tuple[int, ...]) -> None:
+    index = np.arange(int(np.prod(shape))).reshape(shape).astype("uint8" if len(shape) == 3 else "int32")
     out = on.numpy(on.call(lambda i: philox(i, key=(1, 2)), index))
     assert out.shape == (*shape, 4)
     assert out.reshape(-1, 4).tolist() == [reference((i, 0, 0, 0), (1, 2)) for i in range(index.size)]
@@ -288,7 +285,6 @@ def everything(index, blocks):
         "mulhi": mulhi(words, 2**31 - 1),
         "ranges": mulhi(words, 1 + index[..., None]),
         "signs": signs(words, jnp.float32),
-        "bits": signs(words, jnp.int32),
         "uniform": uniform(words, jnp.float32),
         "normal": normal(words, jnp.float32),
     }
@@ -320,7 +316,6 @@ def test_jax_without_64_bits_gives_the_same_numbers(tmp_path: Path) -> None:
         "mulhi": mulhi(words, 2**31 - 1),
         "ranges": mulhi(words, 1 + wide[..., None]),
         "signs": signs(words, np.float32),
-        "bits": signs(words, np.int32),
         "uniform": uniform(words, np.float32),
     }
     for name in ("plain", "jit"):
@@ -329,10 +324,3 @@ def test_jax_without_64_bits_gives_the_same_numbers(tmp_path: Path) -> None:
                 assert np.array_equal(out[what], numbers), what
             gauss = normal(words, np.float32)
             assert np.max(np.abs(out["normal"] - gauss) / np.spacing(np.abs(gauss))) <= 4
-
-
-def test_the_portable_body_is_reached_by_portable() -> None:
-    index = np.arange(200)
-    with eq.portable():
-        body = philox(index, key=(5, 6), block=index)
-    assert np.array_equal(body, philox(index, key=(5, 6), block=index))

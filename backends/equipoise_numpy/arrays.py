@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ def index_sum(values: np.ndarray[Any, Any], index: np.ndarray[Any, Any], *, size
     """Override of ``array.index_sum``: `numpy.bincount` for one float64 row, `numpy.add.at` otherwise."""
     if values.ndim == 1 and values.dtype == np.float64:
         return np.bincount(index, weights=values, minlength=size)
-    out = np.zeros((*values.shape[:-1], size), dtype=values.dtype)
-    where: Any = (..., index)  # more than its stub admits
-    np.add.at(out, where, values)
-    return out
+    rows = math.prod(values.shape[:-1])
+    out = np.zeros(rows * size, dtype=values.dtype)
+    places = index + size * np.arange(rows)[:, None]  # one flat index is ten times faster than one along an axis
+    np.add.at(out, places.reshape(-1), values.reshape(-1))
+    return out.reshape(*values.shape[:-1], size)

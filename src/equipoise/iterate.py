@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from .arrays import library, namespace
-from .backend import Backend, find, of
+from .backend import Backend, of
 from .kernel import Kernel, lend
 from .progress import _settings, listener
 from .record import leaves, map_arrays, record
@@ -143,7 +143,6 @@ def iterate(
     Iterated
     """
     backend = of(*leaves(state))
-    arrays = leaves((state, data))
     if check_every is None and callback is not None:
         check_every = 1
     options = Options(
@@ -157,15 +156,9 @@ def iterate(
         history,
         method,
     )
-    if isinstance(advance, Kernel) and not backend.differentiable(arrays):
-        views = advance.borrowed(backend, (state, data))
-        if views is not None:  # borrow once a solve, lend once
-            options = replace(options, check_every=check_every or CHUNK)
-            host_state, host_data = views
-            return lend(backend, find("numpy").loop(advance, host_state, host_data, options), (state, data))
     if not check_every:
         chunked = isinstance(advance, Kernel) and advance.overridden(backend)
-        options = replace(options, check_every=CHUNK if chunked else backend.check_every(arrays[0]))
+        options = replace(options, check_every=CHUNK if chunked else backend.check_every(leaves(state)[0]))
     return backend.loop(advance, state, data, options)
 
 

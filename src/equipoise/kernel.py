@@ -17,7 +17,7 @@ from .arrays import library
 from .backend import Backend, _portable, find, of_library
 from .record import fill, leaves, map_arrays
 
-__all__ = ["Kernel", "kernel", "kernels"]
+__all__ = ["Kernel", "kernel", "kernels", "on_host"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -110,6 +110,30 @@ class Kernel(Generic[P, R]):
             return None
         views = [backend.borrow(x) for x in leaves(tree)]
         return None if any(view is None for view in views) else fill(tree, views)
+
+
+def on_host(hot: Kernel[..., Any]) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Run a whole solve on numpy views where its hot kernel would be borrowed anyway.
+
+    Borrowing costs some microseconds an array, and small operations between the kernels cost more on torch and jax
+    than on numpy: so a solver borrows its arguments once and lends its results once. Where arrays have no free view,
+    are traced or want a derivative, it runs as it stands.
+    """
+
+    def mark(solve: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(solve)
+        def wrapper(*args: P.args, **settings: P.kwargs) -> R:
+            backend = of_library(_first_library(args))
+            if backend.name == "numpy" or backend.differentiable(leaves(args)):
+                return solve(*args, **settings)
+            views: Any = hot.borrowed(backend, args)
+            if views is None:
+                return solve(*args, **settings)
+            return lend(backend, solve(*views, **settings), args)
+
+        return wrapper
+
+    return mark
 
 
 def lend(backend: Backend, out: Any, tree: Any) -> Any:

@@ -153,10 +153,7 @@ class Dense(_Stored[A], Generic[A]):
 
     @public
     def to_csr(self) -> CSR[A]:
-        """The same matrix with only those entries stored that are not zero (in some member of the batch).
-
-        The pattern is found on the host, so this does not work under a jax transformation. Derivatives pass through.
-        """
+        """The same with only those entries stored that are not zero in some member of the batch, found on the host."""
         n, m = self.shape
         backend = of(self.array)
         if backend.traced([self.array]):
@@ -197,7 +194,7 @@ class CSR(_Stored[A], Generic[A]):
     Attributes
     ----------
     rows : array, shape (nnz,)
-        The row of each entry, made of `indptr`.
+        The row of each entry, from `indptr`.
 
     Raises
     ------

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from .arrays import library, like, namespace
+from .iterate import repeat
 from .kernel import kernel
 
 __all__ = ["Stream", "key", "mulhi", "normal", "philox", "signs", "uniform"]
@@ -137,21 +138,30 @@ def words_of(index: Any, block: Any = 0, key: Any = (0, 0), *, stream: int = 0) 
     """The body of :func:`philox`, unchecked. The key is data, not a setting: jax would compile for every seed anew."""
     xp = namespace(index, block)
     if _is_wide(xp):
-        multiply, number = _multiply_wide, _signed
-        index = xp.astype(index, xp.int64)
+        number, index = _signed, xp.astype(index, xp.int64)
         low, high = index & MASK, (index >> 32) & MASK
     else:
-        multiply, number = _multiply_narrow, _unsigned
+        number = _unsigned
         low, high = xp.astype(index, xp.uint32), xp.zeros_like(index, dtype=xp.uint32)
-    c0, c1, c2, c3 = low, high, number(xp, block), number(xp, stream)
-    k0, k1 = (number(xp, word) for word in key)
+    zero = xp.zeros_like(low)
+    counter = xp.broadcast_arrays(low, high, zero + number(xp, block), zero + number(xp, stream))
+    flat = (xp.reshape(word, (-1,)) for word in counter)
+    words = repeat(_two_rounds, (*flat, *(number(xp, word) for word in key)), (), ROUNDS // 2)[:4]
+    return xp.reshape(xp.stack(words, axis=-1), (*counter[0].shape, 4))
+
+
+def _two_rounds(state: Any, data: Any) -> Any:
+    """In a loop, since XLA would compute all ten rounds four times over, once for each word of the result."""
+    c0, c1, c2, c3, k0, k1 = state
+    xp = namespace(c0)
+    multiply, number = (_multiply_wide, _signed) if c0.dtype == xp.int64 else (_multiply_narrow, _unsigned)
     mask, m0, m1, w0, w1 = (number(xp, word) for word in (MASK, *MULTIPLIERS, *WEYL))
-    for _ in range(ROUNDS):
+    for _ in range(2):
         high0, low0 = multiply(xp, c0, m0)
         high1, low1 = multiply(xp, c2, m1)
         c0, c1, c2, c3 = high1 ^ c1 ^ k0, low1, high0 ^ c3 ^ k1, low0
         k0, k1 = (k0 + w0) & mask, (k1 + w1) & mask
-    return xp.stack(xp.broadcast_arrays(c0, c1, c2, c3), axis=-1)
+    return c0, c1, c2, c3, k0, k1
 
 
 def _is_wide(xp: Any) -> bool:
@@ -240,19 +250,8 @@ def signs(words: Any, dtype: Any) -> Any:
 def uniform(words: Any, dtype: Any) -> Any:
     """A uniform number in the open interval (0, 1) from each word, the same on every backend.
 
-    In float64 (word + 1/2) / 2^32, in float32 (upper 23 bits + 1/2) / 2^23; neither is rounded.
-
-    Parameters
-    ----------
-    words : array, shape (...)
-        Words of :func:`philox`.
-    dtype
-        float64 or float32 of the library of `words`.
-
-    Raises
-    ------
-    TypeError
-        For another dtype, and for float64 on jax without 64-bit numbers.
+    In float64 (word + 1/2) / 2^32, in float32 (upper 23 bits + 1/2) / 2^23; neither is rounded. `dtype` is one of these
+    two, as the library of `words` calls it; another is a TypeError, and so is float64 on jax without 64-bit numbers.
 
     Examples
     --------

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import equipoise as eq
+from equipoise.backend import find
 from equipoise.transport import sinkhorn
 
 from ..backends import CASES, Case
@@ -161,6 +162,23 @@ class TestBatch:
             result = sinkhorn(cost, epsilon=1e-3, max_steps=3)
         assert result.converged.tolist() == [True, False]
         assert result.status is eq.Status.MAX_STEPS
+
+
+class TestUnderJit:
+    cost = jax.numpy.array(problem()[0])
+
+    @pytest.mark.parametrize("views", [True, False])
+    def test_of_arrays_that_are_known(self, views: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Closed over, an array has values, but operations on it are traced; on a GPU there is no view of it either."""
+        if not views:
+            monkeypatch.setattr(type(find("jax")), "borrow", lambda self, x: None)
+        expected = sinkhorn(problem()[0], epsilon=0.1).f
+        for got in (
+            jax.jit(lambda: sinkhorn(self.cost, epsilon=0.1))().f,
+            jax.jit(lambda e: sinkhorn(self.cost, epsilon=e).f)(0.1),
+            jax.vmap(lambda e: sinkhorn(self.cost, epsilon=e).f)(jax.numpy.array([0.1]))[0],
+        ):
+            np.testing.assert_allclose(got, expected, rtol=0, atol=1e-12)
 
 
 class TestHonesty:

@@ -18,9 +18,14 @@ from ..result import is_number
 __all__ = ["check_cost", "check_epsilon", "check_init", "check_limits", "check_masses", "check_method", "check_weights"]
 
 
-def readable(x: Any) -> bool:
-    """Whether the values of `x` can be looked at now."""
-    return not of(x).traced([x])
+def values(x: Any) -> Any:
+    """`x` to look at: a numpy view where that is free, else without its gradient; None under a transformation."""
+    backend = of(x)
+    if backend.traced([x]):
+        return None
+    view = backend.borrow(x)
+    seen = backend.stop_gradient(x) if view is None else view
+    return None if backend.traced([seen]) else seen  # inside jax.jit an operation on known values is traced too
 
 
 def check_cost(cost: Any) -> None:
@@ -33,13 +38,13 @@ def check_cost(cost: Any) -> None:
         raise ValueError(f"cost must have shape (..., n, m), got {shape_text(cost)}")
     if 0 in cost.shape:
         raise ValueError(f"cost must not be empty, got shape {shape_text(cost)}")
-    if readable(cost):
-        _check_finite("cost", cost, "; use a large finite number to forbid a pair")
+    seen = values(cost)
+    if seen is not None:
+        _check_finite("cost", seen, "; use a large finite number to forbid a pair")
 
 
 def _check_finite(name: str, x: Any, advice: str = "") -> None:
     xp = namespace(x)
-    x = of(x).stop_gradient(x)
     if math.isfinite(float(of(x).to_numpy(xp.asarray(xp.sum(x))))):
         return  # one pass over x; only a sum that is not finite is worth the search
     bad = ~xp.isfinite(x)
@@ -63,13 +68,15 @@ def check_weights(name: str, weights: Any, cost: Any, axis: int) -> Any:
         raise ValueError(
             f"{name} must have shape (..., {n}) to fit cost of shape {shape_text(cost)}, got {shape_text(weights)}"
         )
-    if readable(weights):
-        _check_finite(name, weights)
-        negative = weights < 0
+    seen = values(weights)
+    if seen is not None:
+        _check_finite(name, seen)
+        xp = namespace(seen)
+        negative = seen < 0
         if bool(xp.any(negative)):
             index = first_index(negative)
-            raise ValueError(f"{name} must not be negative, got {float(weights[index])} at index {index}")
-        empty = xp.asarray(xp.sum(weights, axis=-1) == 0)
+            raise ValueError(f"{name} must not be negative, got {float(seen[index])} at index {index}")
+        empty = xp.asarray(xp.sum(seen, axis=-1) == 0)
         if bool(xp.any(empty)):
             member = f" for problem {first_index(empty)}" if weights.ndim > 1 else ""
             raise ValueError(f"{name} must have a positive total, got only zeros{member}")
@@ -78,17 +85,18 @@ def check_weights(name: str, weights: Any, cost: Any, axis: int) -> Any:
 
 def check_masses(a: Any, b: Any) -> None:
     """Balanced transport moves all mass, so the totals must agree to 1e-6 (in float32 to 1e-4), relatively."""
-    if not (readable(a) and readable(b)):
+    slack = 1e-6 if a.dtype == namespace(a).float64 else 1e-4
+    a, b = values(a), values(b)
+    if a is None or b is None:
         return
     xp = namespace(a, b)
     total_a, total_b = xp.sum(a, axis=-1), xp.sum(b, axis=-1)
-    slack = 1e-6 if a.dtype == xp.float64 else 1e-4
     apart = xp.asarray(xp.abs(total_a - total_b) > slack * total_a)  # numpy reduces to scalars
     if bool(xp.any(apart)):
         index = first_index(apart)
-        values = [float(xp.broadcast_to(t, apart.shape)[index]) for t in (total_a, total_b)]
+        totals = [float(xp.broadcast_to(t, apart.shape)[index]) for t in (total_a, total_b)]
         raise ValueError(
-            f"a and b must have the same total, got {values[0]:.9g} and {values[1]:.9g}"
+            f"a and b must have the same total, got {totals[0]:.9g} and {totals[1]:.9g}"
             + (f" for problem {index}" if index else "")
             + "; rescale one of them"
         )
@@ -100,7 +108,8 @@ def _number(name: str, x: Any) -> float | None:
         raise TypeError(f"{name} must be a number or a 0-d array, got {type(x).__name__}")
     if not library(x):
         return float(x)
-    return float(of(x).stop_gradient(x)) if readable(x) else None
+    seen = values(x)
+    return None if seen is None else float(seen)
 
 
 def check_epsilon(epsilon: Any) -> None:
@@ -144,8 +153,9 @@ def check_init(init: Any, cost: Any, shapes: tuple[tuple[int, ...], tuple[int, .
             raise TypeError(f"init's {name} must be an array of dtype {cost.dtype}")
         if tuple(x.shape) != shape:
             raise ValueError(f"init's {name} must have shape {shape}, got {shape_text(x)}")
-        if readable(x):
-            _check_finite(f"init's {name}", x)
+        seen = values(x)
+        if seen is not None:
+            _check_finite(f"init's {name}", seen)
     return init[0], init[1]
 
 

@@ -16,7 +16,7 @@ from ..backend import of
 from ..boundary import public
 from ..implicit import differentiable, solve_symmetric
 from ..iterate import iterate, stepwise
-from ..kernel import kernel
+from ..kernel import kernel, on_host
 from ..record import map_arrays, record
 from ..result import report, settle
 from .checks import (
@@ -175,6 +175,7 @@ def solve_vjp(cotangent: Any, out: Any, args: tuple[Any, ...], **settings: Any) 
 
 
 @differentiable(solve_vjp)
+@on_host(log_sweeps)
 def solve(cost: Any, a: Any, b: Any, epsilon: Any, f: Any, g: Any, tol: Any, **options: Any) -> tuple[Any, ...]:
     """Potentials, error, steps, code and history; `f` and `g` are where to start, or None."""
     xp = namespace(cost)
