@@ -129,6 +129,8 @@ class TestSaveAndLoad:
     def test_bfloat16_is_refused(self, tmp_path: pathlib.Path) -> None:
         with pytest.raises(TypeError, match="bfloat16"):
             eq.save(tmp_path / "x", Pair(np.zeros(2, dtype=ml_dtypes.bfloat16), 1))
+        with pytest.raises(TypeError, match="bfloat16"):
+            eq.save(tmp_path / "x", Pair(torch.zeros(2, dtype=torch.bfloat16), 1))
 
     def test_a_foreign_file(self, tmp_path: pathlib.Path) -> None:
         np.savez(tmp_path / "x.npz", a=np.zeros(2))

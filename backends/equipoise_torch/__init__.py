@@ -44,7 +44,8 @@ class Torch(Eager):
                 )
             x = torch._C._functorch.get_unwrapped(x)
         with torch._C._DisableFuncTorch():  # else every operation would wrap the tensor again
-            return x.detach().cpu().numpy()
+            x = x.detach().cpu()
+            return (x.float() if x.dtype in _UNKNOWN_TO_NUMPY else x).numpy()
 
     def differentiable(self, arrays: Sequence[torch.Tensor]) -> bool:
         return (torch.is_grad_enabled() and any(x.requires_grad for x in arrays)) or any(map(_wrapped, arrays))

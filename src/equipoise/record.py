@@ -241,8 +241,8 @@ def save(path: str | os.PathLike[str], tree: Any) -> None:
     def describe(x: Any, where: str) -> Any:
         if library(x):
             stored = of(x).to_numpy(x)
-            if stored.dtype.kind not in "biufc":
-                raise TypeError(f"{where} holds {stored.dtype}, which an .npz file cannot; convert it to float32 first")
+            if stored.dtype.kind not in "biufc" or not str(x.dtype).endswith(stored.dtype.name):
+                raise TypeError(f"{where} holds {x.dtype}, which an .npz file cannot; convert it to float32 first")
             arrays.append(stored)
             return {"array": len(arrays) - 1}
         if x is None or isinstance(x, (bool, int, float, str)):

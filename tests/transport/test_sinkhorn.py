@@ -109,6 +109,24 @@ class TestBackendsAgree:
                 assert x.dtype == moved.dtype
                 assert getattr(x, "device", None) == getattr(moved, "device", None)
 
+    def test_the_kind_of_epsilon_does_not_change_the_dtype(self, on: Case) -> None:
+        cost, a, b = problem(dtype="float32")
+        expected = sinkhorn(cost, a, b, epsilon=0.25)
+        for epsilon in (np.float64(0.25), np.array(0.25), np.array(0.25, dtype="float32")):
+            if isinstance(epsilon, np.ndarray):
+                result = on.call(lambda *x: sinkhorn(*x[:3], epsilon=x[3]), cost, a, b, epsilon)
+            else:
+                result = on.call(lambda *x, e=epsilon: sinkhorn(*x, epsilon=e), cost, a, b)
+            got = on.numpy(result)
+            assert got.f.dtype == got.value.dtype == np.float32
+            np.testing.assert_allclose(got.f, expected.f, atol=1e-6)
+
+    def test_half_precision_runs_the_portable_body(self) -> None:
+        with pytest.warns(eq.ConvergenceWarning):
+            result = sinkhorn(torch.rand(6, 5).bfloat16(), epsilon=0.5, tol=1e-9)
+        assert result.f.dtype == torch.bfloat16
+        assert float(result.error) < 0.1
+
     def test_inputs_are_not_written(self, on: Case) -> None:
         arrays = [on.array(x) for x in problem()]
         on.call(lambda *x: sinkhorn(*x, epsilon=0.1, init=(0.0 * x[1], 0.0 * x[2])), *arrays)
@@ -239,6 +257,8 @@ class TestHonesty:
             result = on.numpy(on.call(lambda c: sinkhorn(c, epsilon=1e-3, max_steps=50), cost))
         assert np.all(np.isfinite(result.f))
         assert np.all(np.isfinite(result.g))
+        far = on.numpy(on.call(lambda c, f: sinkhorn(c, epsilon=0.1, init=(f, -f)), np.eye(3), np.full(3, 1e6)))
+        assert far.converged
         assert bool(result.converged) == (float(result.error) <= 1e-6)
 
 
@@ -367,6 +387,7 @@ class TestBadInput:
         [
             (([[0.0]],), TypeError, "cost must be an array (numpy, torch, jax, cupy), got list"),
             ((np.ones((3, 4), dtype=int),), TypeError, "cost must hold floating-point numbers, got dtype int64"),
+            ((np.ma.masked_array(good, good > 2),), TypeError, "cost is a masked array, whose mask would be lost"),
             ((np.ones(3),), ValueError, "cost must have shape (..., n, m), got (3,)"),
             ((np.ones((0, 4)),), ValueError, "cost must not be empty, got shape (0, 4)"),
             ((np.array([[1.0, np.nan]]),), ValueError, "cost must be finite, got nan at index (0, 1)"),
@@ -401,6 +422,7 @@ class TestBadInput:
             ({"epsilon": np.nan}, ValueError, "epsilon must be positive and finite, got nan"),
             ({"epsilon": np.inf}, ValueError, "epsilon must be positive and finite, got inf"),
             ({"epsilon": "small"}, TypeError, "epsilon must be a number or a 0-d array, got str"),
+            ({"epsilon": torch.tensor(0.1)}, TypeError, "two libraries, numpy and torch"),
             ({"epsilon": np.ones(2)}, TypeError, "epsilon must be a number or a 0-d array, got ndarray"),
             ({"tol": -1e-3}, ValueError, "tol must be at least 0, got -0.001"),
             ({"tol": np.nan}, ValueError, "tol must be at least 0, got nan"),

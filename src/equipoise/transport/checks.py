@@ -32,6 +32,7 @@ def check_cost(cost: Any) -> None:
     """A floating array ``(..., n, m)`` that is neither empty nor infinite."""
     if not library(cost):
         raise TypeError(f"cost must be an array (numpy, torch, jax, cupy), got {type(cost).__name__}")
+    _check_mask("cost", cost)
     if not is_floating(cost):
         raise TypeError(f"cost must hold floating-point numbers, got dtype {cost.dtype}; convert it first")
     if cost.ndim < 2:
@@ -41,6 +42,11 @@ def check_cost(cost: Any) -> None:
     seen = values(cost)
     if seen is not None:
         _check_finite("cost", seen, "; use a large finite number to forbid a pair")
+
+
+def _check_mask(name: str, x: Any) -> None:
+    if isinstance(x, np.ma.MaskedArray):
+        raise TypeError(f"{name} is a masked array, whose mask would be lost; fill it with numbers first")
 
 
 def _check_finite(name: str, x: Any, advice: str = "") -> None:
@@ -62,6 +68,7 @@ def check_weights(name: str, weights: Any, cost: Any, axis: int) -> Any:
     if not library(weights):
         raise TypeError(f"{name} must be an array or None, got {type(weights).__name__}")
     namespace(cost, weights)
+    _check_mask(name, weights)
     if not is_floating(weights) or weights.dtype != cost.dtype:
         raise TypeError(f"{name} must have the dtype of cost, {cost.dtype}, got {weights.dtype}; convert one of them")
     if weights.ndim < 1 or weights.shape[-1] != n:
@@ -112,11 +119,12 @@ def _number(name: str, x: Any) -> float | None:
     return None if seen is None else float(seen)
 
 
-def check_epsilon(epsilon: Any) -> None:
-    """A positive finite number, or a 0-d array of one."""
+def check_epsilon(epsilon: Any, cost: Any) -> Any:
+    """A positive finite number, or a 0-d array of one, so that it leaves the dtype of `cost` as it is."""
     value = _number("epsilon", epsilon)
     if value is not None and not (math.isfinite(value) and value > 0):
         raise ValueError(f"epsilon must be positive and finite, got {value}")
+    return namespace(cost, epsilon).astype(epsilon, cost.dtype, copy=False) if library(epsilon) else float(epsilon)
 
 
 def check_limits(tol: Any, max_steps: Any, check_every: Any) -> None:

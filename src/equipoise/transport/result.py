@@ -110,25 +110,32 @@ class TransportResult(Outcome[A], Generic[A]):
         return f"TransportResult(cost {shape}, error {error}, steps {self.steps}, {status})"
 
 
+def _epsilon(r: TransportResult[Any]) -> Any:
+    """Epsilon in the dtype of the cost: a number that went through ``jax.jit`` has become an array of the widest one."""
+    if library(r.epsilon) and r.epsilon.dtype != r.cost.dtype:
+        return namespace(r.cost, r.epsilon).astype(r.epsilon, r.cost.dtype)
+    return r.epsilon
+
+
 @public
 def _value(r: TransportResult[A]) -> A:
-    return dual_value(r.cost, r.f, r.g, r.a, r.b, r.epsilon)
+    return dual_value(r.cost, r.f, r.g, r.a, r.b, _epsilon(r))
 
 
 @public
 def _plan(r: TransportResult[A]) -> A:
-    return plan(r.cost, r.f, r.g, r.a, r.b, r.epsilon)
+    return plan(r.cost, r.f, r.g, r.a, r.b, _epsilon(r))
 
 
 @public
 def _transport_cost(r: TransportResult[A]) -> A:
-    return namespace(r.cost).sum(plan(r.cost, r.f, r.g, r.a, r.b, r.epsilon) * r.cost, axis=(-2, -1))
+    return namespace(r.cost).sum(plan(r.cost, r.f, r.g, r.a, r.b, _epsilon(r)) * r.cost, axis=(-2, -1))
 
 
 @public
 def _apply(r: TransportResult[A], v: A, *, transpose: bool) -> A:
     xp = namespace(r.cost, v)
-    moved: Any = plan(r.cost, r.f, r.g, r.a, r.b, r.epsilon)
+    moved: Any = plan(r.cost, r.f, r.g, r.a, r.b, _epsilon(r))
     if transpose:
         moved = xp.matrix_transpose(moved)
     if v.ndim not in (r.f.ndim, r.f.ndim + 1) or v.shape[r.f.ndim - 1] != moved.shape[-1]:

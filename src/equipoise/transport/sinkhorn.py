@@ -108,9 +108,8 @@ def log_sweeps(state: State, problem: Problem, limit: Any, tol: Any) -> tuple[St
 @kernel("transport.marginals")
 def marginals(cost: Any, f: Any, g: Any, a: Any, b: Any, epsilon: Any) -> tuple[Any, Any]:
     """Row and column sums of the plan of `f` and `g`."""
-    xp = namespace(cost)
-    rows = a * xp.exp((f - soft_min(cost, g, b, epsilon, axis=-1)) / epsilon)
-    columns = b * xp.exp((g - soft_min(cost, f, a, epsilon, axis=-2)) / epsilon)
+    rows = a * bounded_exp((f - soft_min(cost, g, b, epsilon, axis=-1)) / epsilon)
+    columns = b * bounded_exp((g - soft_min(cost, f, a, epsilon, axis=-2)) / epsilon)
     return rows, columns
 
 
@@ -294,9 +293,9 @@ def sinkhorn(
            [0.059601, 0.440399]])
     """
     check_cost(cost)
-    xp = namespace(cost, a, b)
+    xp = namespace(cost, a, b, epsilon)
     check_method(method, METHODS)
-    check_epsilon(epsilon)
+    epsilon = check_epsilon(epsilon, cost)
     weights_a = check_weights("a", a, cost, -2)
     weights_b = check_weights("b", b, cost, -1)
     check_masses(weights_a, weights_b)
