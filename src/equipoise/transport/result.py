@@ -111,7 +111,7 @@ class TransportResult(Outcome[A], Generic[A]):
 
 
 def _epsilon(r: TransportResult[Any]) -> Any:
-    """Epsilon in the dtype of the cost: a number that went through ``jax.jit`` has become an array of the widest one."""
+    """Epsilon in the dtype of the cost: a number that went through ``jax.jit`` has become a wider array."""
     if library(r.epsilon) and r.epsilon.dtype != r.cost.dtype:
         return namespace(r.cost, r.epsilon).astype(r.epsilon, r.cost.dtype)
     return r.epsilon
