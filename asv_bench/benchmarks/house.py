@@ -121,7 +121,7 @@ class Kernels:
     def setup(self, name: str) -> None:
         from equipoise.backend import find
         from equipoise.kernel import override
-        from equipoise.transport.sinkhorn import marginals
+        from equipoise.transport.potentials import marginals
 
         backend = backend_of(name)
         arrays = [np.zeros((4, 4)), np.zeros(4), np.zeros(4), np.full(4, 0.25), np.full(4, 0.25)]

@@ -12,20 +12,9 @@ from ..boundary import public
 from ..implicit import differentiable
 from ..record import record
 from ..result import Outcome
+from .potentials import marginals, plan
 
 __all__ = ["TransportResult"]
-
-
-def bounded_exp(x: Any) -> Any:
-    """exp, bounded: between two points of weight zero the exponent may be anything, and 0 times inf is not 0."""
-    xp = namespace(x)
-    return xp.exp(xp.clip(x, max=700.0 if x.dtype == xp.float64 else 80.0))
-
-
-def plan(cost: Any, f: Any, g: Any, a: Any, b: Any, epsilon: Any) -> Any:
-    """P_ij = a_i b_j exp((f_i + g_j - C_ij)/epsilon)."""
-    exponent = (f[..., :, None] + (g[..., None, :] - cost)) / epsilon
-    return a[..., :, None] * b[..., None, :] * bounded_exp(exponent)
 
 
 def _total(x: Any) -> Any:
@@ -49,8 +38,6 @@ def _value_vjp(cotangent: Any, value: Any, args: tuple[Any, ...]) -> tuple[Any, 
 @differentiable(_value_vjp)
 def dual_value(cost: Any, f: Any, g: Any, a: Any, b: Any, epsilon: Any) -> Any:
     """sum a f + sum b g - epsilon (sum P - sum a sum b), by row sums that never form P."""
-    from .sinkhorn import marginals
-
     rows, _ = marginals(cost, f, g, a, b, epsilon)
     return _total(a * f) + _total(b * g) - epsilon * (_total(rows) - _total(a) * _total(b))
 

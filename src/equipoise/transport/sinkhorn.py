@@ -29,7 +29,8 @@ from .checks import (
     check_method,
     check_weights,
 )
-from .result import TransportResult, bounded_exp
+from .potentials import bounded_exp, marginals, soft_min
+from .result import TransportResult
 
 __all__ = ["sinkhorn"]
 
@@ -65,19 +66,6 @@ class State:
 # The sweep
 
 
-def soft_min(cost: Any, potential: Any, weights: Any, epsilon: Any, axis: int) -> Any:
-    """-epsilon log sum_j b_j exp((g_j - C_ij)/epsilon) for ``axis=-1``; with f and a, over i, for ``axis=-2``."""
-    xp = namespace(cost)
-    across = -2 if axis == -1 else -1  # where a vector along `axis` gets its second axis
-    positive = weights > 0
-    log_weights = xp.log(xp.where(positive, weights, xp.ones_like(weights)))
-    log_weights = xp.where(positive, log_weights, xp.full_like(weights, -xp.inf))
-    scores = xp.expand_dims(log_weights, axis=across) + (xp.expand_dims(potential, axis=across) - cost) / epsilon
-    shift = xp.max(scores, axis=axis, keepdims=True)
-    total = xp.sum(xp.exp(scores - shift), axis=axis)
-    return -epsilon * (xp.squeeze(shift, axis=axis) + xp.log(total))
-
-
 def mass_error(weights: Any, old: Any, new: Any, epsilon: Any) -> Any:
     """sum_i |(P 1)_i - a_i|, where the soft-min leads from `old` to `new`: (P 1)_i = a_i exp((old_i - new_i)/eps)."""
     xp = namespace(weights)
@@ -103,14 +91,6 @@ def error(state: State, problem: Problem) -> Any:
 def log_sweeps(state: State, problem: Problem, limit: Any, tol: Any) -> tuple[State, Any, Any]:
     """Up to `limit` iterations, ending where the error is no longer above `tol`: a chunk for ``iterate``."""
     return stepwise(step, error)(state, problem, limit, tol)
-
-
-@kernel("transport.marginals")
-def marginals(cost: Any, f: Any, g: Any, a: Any, b: Any, epsilon: Any) -> tuple[Any, Any]:
-    """Row and column sums of the plan of `f` and `g`."""
-    rows = a * bounded_exp((f - soft_min(cost, g, b, epsilon, axis=-1)) / epsilon)
-    columns = b * bounded_exp((g - soft_min(cost, f, a, epsilon, axis=-2)) / epsilon)
-    return rows, columns
 
 
 # ---------------------------------------------------------------------------------------------------------------------
