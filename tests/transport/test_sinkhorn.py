@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import tracemalloc
 import warnings
 from typing import Any
 
@@ -457,3 +458,16 @@ class TestBadInput:
         cost, a, b = problem()
         low = on.call(lambda *x: sinkhorn(*x, epsilon=0.1, tol=1e-10), cost - 9.0, a, b)
         np.testing.assert_allclose(on.numpy(low.plan()), sinkhorn(cost, a, b, epsilon=0.1, tol=1e-10).plan(), atol=1e-9)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_the_kernel_forms_nothing_of_the_size_of_the_cost(dtype: str) -> None:
+    cost, a, b = problem(600, 500, dtype=dtype)
+    a, b = a / a.sum(), b / b.sum()
+    sinkhorn(cost, a, b, epsilon=0.05)  # compiled by now
+    tracemalloc.start()
+    result = sinkhorn(cost, a, b, epsilon=0.05)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert result.converged
+    assert peak < cost.nbytes / 10, f"{peak} bytes beside a cost of {cost.nbytes}"
