@@ -1,10 +1,11 @@
 from __future__ import annotations
 
-import html.parser
 import json
+import os
 import pathlib
 import subprocess
 import sys
+import xml.etree.ElementTree as ElementTree
 from typing import Any
 
 import numpy as np
@@ -12,29 +13,33 @@ import pytest
 
 import equipoise as eq
 import equipoise.demo
-from equipoise.__main__ import main
-from equipoise.demo.transport import EPSILON, transfer
+from equipoise.__main__ import describe, main
+from equipoise.demo.report import Figure, Section, write
+from equipoise.demo.transport import EPSILON, solve, transfer
 
 
-class Page(html.parser.HTMLParser):
-    """Sees that every tag is closed, and what the page refers to."""
+def read(page: pathlib.Path) -> ElementTree.Element:
+    """The page, if it is well-formed, refers only to what exists beside it, and describes its pictures."""
+    text = page.read_text(encoding="utf-8")
+    assert "http" not in text
+    assert "<script" not in text
+    assert "url(" not in text
+    root = ElementTree.fromstring(text)
+    ids = [element.get("id") for element in root.iter() if element.get("id")]
+    assert len(ids) == len(set(ids))
+    for element in root.iter():
+        for key in ("src", "srcset"):
+            if element.get(key):
+                assert (page.parent / element.attrib[key]).read_bytes()[:4] == b"\x89PNG"
+        if element.tag == "img":
+            assert len(element.attrib["alt"]) > 10
+        if element.get("href"):
+            assert element.attrib["href"][1:] in ids
+    return root
 
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.references: list[str] = []
-        self.feed(text)
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = dict(attrs)
-        self.references += [str(given[k]) for k in ("src", "href") if k in given]
-        if tag == "img":
-            assert given["alt"]
-        if tag not in ("img", "meta"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
+def text_of(element: ElementTree.Element) -> str:
+    return " ".join("".join(element.itertext()).split())
 
 
 class TestInfo:
@@ -42,19 +47,61 @@ class TestInfo:
         done = subprocess.run(
             [sys.executable, "-m", "equipoise", "info", "--json"], capture_output=True, text=True, check=True
         )
+        assert done.stderr == ""
         found = json.loads(done.stdout)
         assert found["equipoise"] == eq.__version__
-        assert {"numpy", "torch", "jax", "cupy"} <= set(found["backends"])
-        assert "transport.log_sweeps" in found["backends"]["numpy"]["overrides"]
-        assert "transport.log_sweeps" in found["backends"]["torch"]["borrows"]
-        assert found["backends"]["torch"]["threads"] >= 1
-        assert "cpu" in found["backends"]["torch"]["devices"]
+        assert found["numpy"] == np.__version__
+        assert found["threads"]["numba"] >= 1
+        backends = found["backends"]
+        assert {"numpy", "torch", "jax", "cupy"} <= set(backends)
+        assert "transport.log_sweeps" in backends["numpy"]["overrides"]
+        assert "transport.log_sweeps" in backends["torch"]["borrows"]
+        assert backends["torch"]["threads"] >= 1
+        assert "cpu" in backends["torch"]["devices"]
+
+    def test_every_kernel_is_in_one_column_and_can_be_loaded(self) -> None:
+        from equipoise.kernel import kernels
+
+        for backend in describe()["backends"].values():
+            if backend["installed"]:
+                columns = [backend[key] for key in ("overrides", "borrows", "portable")]
+                assert set(kernels()) <= set().union(*columns)
+                assert sum(map(len, columns)) == len(set().union(*columns))
+                assert backend["broken"] == {}
 
     def test_for_people(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["info"]) == 0
         text = capsys.readouterr().out
-        assert "numpy" in text
-        assert "borrows from numpy   random.philox, transport.log_sweeps, transport.marginals" in text
+        assert f"equipoise {eq.__version__}, Python {sys.version.split()[0]}, numpy {np.__version__}" in text
+        assert "\nthreads of the host: " in text
+        assert "borrowed from numpy  random.philox, transport.log_sweeps, transport.marginals" in text
+        assert "kernels of its own   array.index_sum, random.philox, transport.log_sweeps" in text
+
+    def test_what_is_missing_is_named_with_its_extra(
+        self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from equipoise.backend import find
+
+        def absent(name: str) -> Any:
+            if name == "torch":
+                raise ImportError("no torch here; install it with `pip install 'equipoise[torch]'`")
+            return find(name)
+
+        monkeypatch.setattr("equipoise.__main__.find", absent)
+        assert main(["info"]) == 0
+        assert "torch: not available\n  no torch here; install it with `pip install 'equipoise[torch]'`" in (
+            capsys.readouterr().out
+        )
+
+    def test_a_table_entry_that_cannot_be_loaded_is_told(
+        self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from equipoise.backend import find
+
+        broken = {**find("jax").kernels, "transport.marginals": "equipoise_jax.nowhere:marginals"}
+        monkeypatch.setattr(type(find("jax")), "kernels", broken)
+        assert main(["info"]) == 0
+        assert "cannot be loaded     transport.marginals: ModuleNotFoundError" in capsys.readouterr().out
 
     def test_an_unknown_command(self) -> None:
         with pytest.raises(SystemExit):
@@ -62,36 +109,128 @@ class TestInfo:
 
 
 class TestDemo:
+    @pytest.mark.parametrize("dtype", [None, "float32"])
     @pytest.mark.parametrize("backend", ["numpy", "torch", "jax"])
     def test_writes_a_whole_page(
-        self, backend: str, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+        self, backend: str, dtype: str | None, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        assert eq.demo.main(backend, output=str(tmp_path / "new" / "report"), samples=150, shrink=8) == 0
         folder = tmp_path / "new" / "report"
-        page = Page((folder / "index.html").read_text())
-        assert page.open == ["meta"] or page.open == ["!doctype"] or page.open == []
-        assert len(page.references) == 5
-        assert all((folder / name).stat().st_size > 1000 for name in page.references)
-        assert "http" not in (folder / "index.html").read_text()
-        said = capsys.readouterr().out
-        assert f"on {backend}" in said
-        assert "1 of 1 demos" in said
+        assert eq.demo.main(backend, dtype=dtype, output=str(folder), small=True) == 0
+        root = read(folder / "index.html")
+        assert len(root.findall(".//img")) == 9
+        facts = {text_of(row[0]): text_of(row[1]) for row in root.iter("tr")}
+        tol = 1e-6 if dtype is None else 1e-4
+        assert facts["Size"] == "150 x 150 colours, sampled from 4,320 pixels each"
+        assert float(facts["Error"].partition(",")[0]) <= tol
+        assert float(facts["Tolerance"]) == tol
+        assert facts["Status"] == "CONVERGED. The error is at or below the tolerance."
+        assert facts["Backend"].startswith(f"{backend} ")
+        assert facts["Backend"].endswith(dtype or "float64")
+        assert sorted(path.name for path in folder.iterdir()) == sorted(
+            {"index.html"} | {e.attrib[k] for e in root.iter() for k in ("src", "srcset") if k in e.attrib}
+        )
+        out, err = capsys.readouterr()
+        assert f"backend {backend} " in out
+        assert f"150 x 150 colours, epsilon 0.005, tol {tol:.0e}" in out
+        assert f"{facts['Iterations'].replace(',', '')} iterations, error" in out
+        assert "1 of 1 demos succeeded" in out
+        assert "transport.sinkhorn" in err  # the progress bar
 
-    def test_a_failure_is_shown_and_counted(
+    def test_a_process_of_its_own_switches_jax_to_64_bits(self, tmp_path: pathlib.Path) -> None:
+        call = f"from equipoise.demo import main; raise SystemExit(main('jax', output={str(tmp_path)!r}, small=True))"
+        plain = {name: value for name, value in os.environ.items() if name != "JAX_ENABLE_X64"}
+        done = subprocess.run([sys.executable, "-c", call], capture_output=True, text=True, check=True, env=plain)
+        assert done.stdout.startswith("64-bit numbers are switched on in jax for this process")
+        assert "float64" in text_of(read(tmp_path / "index.html"))
+
+    def test_the_command(self, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        seen = []
+        monkeypatch.setattr(eq.demo, "main", lambda name, **settings: seen.append((name, settings)) or 3)
+        assert main(["demo", "--backend", "torch", "--dtype", "float32", "--output", str(tmp_path)]) == 1
+        assert seen == [("torch", {"device": None, "dtype": "float32", "output": str(tmp_path)})]
+
+    @pytest.mark.parametrize(
+        ("arguments", "sentence"),
+        [
+            (["--backend", "abacus"], "there is no backend 'abacus'"),
+            (["--device", "cuda"], "backend 'numpy' has no device 'cuda' here"),
+            (["--output", os.devnull], "exists"),
+        ],
+    )
+    def test_what_is_not_there_is_a_sentence(
+        self, arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert main(["demo", *arguments]) == 2
+        assert sentence in capsys.readouterr().err
+
+    def test_a_missing_package_is_named_with_its_extra(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(eq.demo, "find_spec", lambda name: None if name == "sklearn" else True)
+        with pytest.raises(ImportError, match=r"the demo needs scikit-learn; install it with .*equipoise\[demo\]"):
+            eq.demo.main("numpy")
+
+    def test_a_demo_that_breaks_is_shown_and_counted_and_stops_no_other(
         self, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        def broken(folder: pathlib.Path, **size: Any) -> Any:
+        def broken(folder: pathlib.Path, **settings: Any) -> Section:
             raise ValueError("this <demo> is broken")
 
-        monkeypatch.setattr(eq.demo, "DEMOS", {"broken": broken})
-        assert eq.demo.main("numpy", output=str(tmp_path)) == 1
-        assert "this &lt;demo&gt; is broken" in (tmp_path / "index.html").read_text()
-        assert "ValueError" in capsys.readouterr().err
+        def whole(folder: pathlib.Path, **settings: Any) -> Section:
+            return Section("A whole one", f"It was run in {settings['dtype']}.", status="Fine.")
 
-    def test_the_map_of_the_samples_is_the_barycentric_map_of_the_plan(self) -> None:
-        rng = np.random.default_rng(0)
-        x, y = 0.3 * rng.random((40, 3)), 0.3 * rng.random((30, 3))
-        cost = ((x[:, None] - y[None]) ** 2).sum(axis=-1)
-        result = eq.transport.sinkhorn(cost, epsilon=EPSILON, tol=1e-10, max_steps=100_000)
-        mapped = transfer(x[None], y, result)[0]
-        np.testing.assert_allclose(mapped, result.apply(y) / result.a[:, None], atol=1e-8)
+        monkeypatch.setattr(eq.demo, "DEMOS", {"broken": broken, "whole": whole})
+        assert eq.demo.main("numpy", output=str(tmp_path)) == 1
+        page = text_of(read(tmp_path / "index.html"))
+        assert "Failed. ValueError: this <demo> is broken" in page
+        assert "It was run in float64. Fine." in page
+        out, err = capsys.readouterr()
+        assert "1 of 2 demos succeeded" in out
+        assert "ValueError" in err
+
+    def test_a_solve_that_does_not_converge_fails(
+        self, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def short(cost: Any, **settings: Any) -> Any:
+            return eq.transport.sinkhorn(cost, **{**settings, "max_steps": 3})
+
+        monkeypatch.setattr("equipoise.demo.transport.sinkhorn", short)
+        with pytest.warns(eq.ConvergenceWarning):
+            assert eq.demo.main("numpy", output=str(tmp_path), small=True) == 1
+        page = text_of(read(tmp_path / "index.html"))
+        assert "Failed. The number of steps ran out before the tolerance was reached" in page
+        assert "MAX_STEPS" in page
+        assert "Converged" not in page
+
+
+class TestReport:
+    def test_everything_is_escaped_and_dark_pictures_are_offered(self, tmp_path: pathlib.Path) -> None:
+        for name in ("a.png", "a-dark.png"):
+            (tmp_path / name).write_bytes(b"\x89PNG")
+        figure = Figure("a.png", 'an "odd" <alt> & more', "x < y & z", dark="a-dark.png")
+        section = Section("<T>", "1 < 2", [[figure]], [("<k>", "<v>")], status="<s>")
+        root = read(write(tmp_path, [section], "<sub>"))
+        assert root.find(".//img").attrib == {"src": "a.png", "alt": 'an "odd" <alt> & more'}
+        assert root.find(".//picture/source").attrib["srcset"] == "a-dark.png"
+        assert text_of(root.find(".//figcaption")) == "x < y & z"
+        assert "<T> 1 < 2 <s>" in text_of(root)
+
+
+class TestColourTransfer:
+    rng = np.random.default_rng(0)
+    x, y = 0.5 * rng.random((40, 3)), 0.5 * rng.random((30, 3))
+
+    def test_on_the_samples_it_is_the_barycentric_map_of_the_plan(self) -> None:
+        result = solve(self.x, self.y, 1e-10)
+        assert result.epsilon == EPSILON
+        expected = result.apply(self.y) / result.a[:, None]
+        np.testing.assert_allclose(transfer(self.x, self.y, result), expected, atol=1e-9)
+
+    def test_blocks_change_nothing(self) -> None:
+        result = solve(self.x, self.y, 1e-6)
+        whole = transfer(self.x, self.y, result)
+        np.testing.assert_allclose(transfer(self.x, self.y, result, block=7), whole, rtol=1e-12)
+
+    def test_colours_far_from_all_samples_stay_in_the_cube(self) -> None:
+        result = solve(self.x, self.y, 1e-6)
+        corners = np.array([[0.0, 0.0, 0.0], [1.0, 1.0, 1.0], [1.0, 0.0, 1.0]])
+        mapped = transfer(corners, self.y, result)
+        assert np.all((mapped >= self.y.min(axis=0)) & (mapped <= self.y.max(axis=0)))

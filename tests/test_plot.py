@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from typing import Any
 
+import jax
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -41,8 +43,19 @@ class TestConvergence:
         assert len(ax.get_lines()) == 2
         assert ax.get_xlabel() == "seconds"
 
+    def test_an_error_of_zero_has_no_place_but_does_no_harm(self) -> None:
+        result = eq.transport.sinkhorn(np.zeros((3, 3)), epsilon=0.05, check_every=1)
+        assert float(result.error) == 0
+        ax = eq.plot.convergence(result)
+        ax.figure.canvas.draw()
+        assert ax.get_ylim()[0] > 0
+
     def test_bad_input(self) -> None:
         result = eq.transport.sinkhorn(cost, epsilon=0.05, history=False)
+        with pytest.raises(ValueError, match=r"tol must be positive .*, got 0"):
+            eq.plot.convergence(result, tol=0)
+        with pytest.raises(TypeError, match="convergence draws results of solvers, got ndarray as result 1"):
+            eq.plot.convergence(eq.transport.sinkhorn(cost, epsilon=0.05), cost)  # type: ignore[arg-type]
         with pytest.raises(ValueError, match="result 0 has no history; solve with history=True"):
             eq.plot.convergence(result)
         with pytest.raises(ValueError, match="at least one"):
@@ -52,14 +65,52 @@ class TestConvergence:
         with pytest.raises(ValueError, match="labels must name each of the 1 results, got 2"):
             eq.plot.convergence(result, labels=["a", "b"])
 
+    def test_histories_that_a_transformation_made(self) -> None:
+        def solve(c: jax.Array) -> Any:
+            return eq.transport.sinkhorn(c, epsilon=0.05, check_every=1, max_steps=50, history=True)
+
+        with pytest.raises(ValueError, match=r"result 0 has no times, .* against='steps'"):
+            eq.plot.convergence(jax.jit(solve)(jax.numpy.array(cost)), against="seconds")
+        batch = jax.vmap(solve)(jax.numpy.array([cost, cost]))
+        with pytest.raises(ValueError, match=r"result 0 has histories of shape \(2, 51\)"):
+            eq.plot.convergence(batch)
+
 
 class TestPlan:
-    def test_shows_the_plan(self, on: Case) -> None:
-        result = on.call(lambda c: eq.transport.sinkhorn(c, epsilon=0.05), cost)
+    def test_shows_the_plan_and_its_marginals(self, on: Case) -> None:
+        a = np.arange(1.0, 13.0) / 78
+        result = on.call(lambda c, a: eq.transport.sinkhorn(c, a, epsilon=0.05), cost, a)
         ax = eq.plot.plan(result)
-        np.testing.assert_allclose(ax.get_images()[0].get_array(), on.numpy(result.plan()))
+        plan = on.numpy(result.plan())
+        np.testing.assert_allclose(ax.get_images()[0].get_array(), plan)
+        top, right = ax.child_axes
+        for edge, axis, weights in ((top, 0, np.full(9, 1 / 9)), (right, 1, a)):
+            sums, asked = (patch.get_data().values for patch in edge.patches)
+            np.testing.assert_allclose(sums, plan.sum(axis=axis))
+            np.testing.assert_allclose(asked, weights)
 
-    def test_not_of_a_batch(self) -> None:
+    def test_on_given_axes_with_and_without_a_layout_engine(self) -> None:
+        result = eq.transport.sinkhorn(cost, epsilon=0.05)
+        for layout in (None, "constrained"):
+            figure, ax = plt.subplots(layout=layout)
+            assert eq.plot.plan(result, ax=ax) is ax
+            figure.canvas.draw()
+            bar = next(other for other in figure.axes if other is not ax)
+            assert bar.get_position().x1 < 1
+            right = ax.child_axes[1].get_window_extent().transformed(figure.transFigure.inverted())
+            assert ax.get_position().x1 < right.x1 <= bar.get_position().x0
+
+    @pytest.mark.parametrize("style", ["default", "dark_background", {"axes.facecolor": "k", "text.color": "k"}])
+    def test_no_mass_is_the_colour_of_the_paper(self, style: Any) -> None:
+        with plt.style.context(style):
+            ax = eq.plot.plan(eq.transport.sinkhorn(cost, epsilon=0.05))
+            shades = ax.get_images()[0].get_cmap()
+        assert shades(0.0) == ax.get_facecolor()
+        assert abs(np.subtract(shades(1.0), shades(0.0))).max() > 0.5
+
+    def test_not_of_a_batch_or_of_something_else(self) -> None:
+        with pytest.raises(TypeError, match="plan draws a TransportResult, got ndarray"):
+            eq.plot.plan(cost)  # type: ignore[arg-type]
         with pytest.raises(ValueError, match=r"a batch of plans of shape \(2, 12, 9\)"):
             eq.plot.plan(eq.transport.sinkhorn(np.stack([cost, cost]), epsilon=0.05))
 
@@ -71,6 +122,13 @@ class TestMatching:
         plan = on.numpy(result.plan())
         assert len(ax.collections[0].get_segments()) == (plan / plan.sum(1, keepdims=True) >= 0.2).sum()
 
+    def test_a_point_without_mass_has_no_thread(self) -> None:
+        a = np.full(12, 1 / 11)
+        a[3] = 0
+        ax = eq.plot.matching(x, y, eq.transport.sinkhorn(cost, a, epsilon=0.02), threshold=0.01)
+        starts = np.array([segment[0] for segment in ax.collections[0].get_segments()])
+        assert {tuple(point) for point in starts} == {tuple(x[i]) for i in range(12) if i != 3}
+
     def test_bad_input(self) -> None:
         result = eq.transport.sinkhorn(cost, epsilon=0.05)
         with pytest.raises(ValueError, match=r"got \(9, 2\), \(12, 2\), \(12, 9\)"):
@@ -79,8 +137,19 @@ class TestMatching:
             eq.plot.matching(x, y, result, threshold=2)
 
 
-def test_without_matplotlib_the_sentence_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("draw", [eq.plot.convergence, eq.plot.plan, lambda r: eq.plot.matching(x, y, r)])
+def test_without_matplotlib_the_sentence_names_the_extra(draw: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     result = eq.transport.sinkhorn(cost, epsilon=0.05)
-    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
+        monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ImportError, match=r"equipoise\[plot\]"):
+        draw(result)
+
+
+def test_nothing_is_drawn_where_the_input_is_bad() -> None:
+    result = eq.transport.sinkhorn(cost, epsilon=0.05, history=False)
+    with pytest.raises(ValueError):
         eq.plot.convergence(result)
+    with pytest.raises(ValueError):
+        eq.plot.matching(y, x, result)
+    assert plt.get_fignums() == []

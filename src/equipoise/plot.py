@@ -1,10 +1,12 @@
 """Pictures of results. Each function draws on the axes it is given, or on new ones, and returns them.
 
 matplotlib is an extra and is imported when a picture is drawn. Results may hold numpy, torch, jax or cupy arrays.
+Colours come from matplotlib's settings, so that a dark style gives dark pictures.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +15,7 @@ import numpy as np
 from .arrays import library
 from .backend import of
 from .record import map_arrays
-from .result import Outcome
+from .result import History, Outcome
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,19 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["convergence", "matching", "plan"]
 
-
-def _axes(ax: Axes | None, **settings: Any) -> Axes:
-    if ax is not None:
-        return ax
-    try:
-        import matplotlib.pyplot as plt
-    except ImportError as error:
-        raise ImportError("plots need matplotlib; install it with `pip install 'equipoise[plot]'`") from error
-    return plt.subplots(**settings)[1]
-
-
-def _numpy(tree: Any) -> Any:
-    return map_arrays(lambda x: of(x).to_numpy(x), tree)
+EDGE = 0.14  # the height of a marginal beside a plan, as a share of the plan's
 
 
 def convergence(
@@ -65,8 +55,13 @@ def convergence(
 
     Raises
     ------
+    TypeError
+        If something is not a result.
     ValueError
-        If there is no result, one has no history, `against` is unknown, or the labels do not fit.
+        If there is no result, one has no history or one that cannot be drawn, `against` is unknown, the labels do not
+        fit, or `tol` is not positive.
+    ImportError
+        If matplotlib is not installed.
 
     Examples
     --------
@@ -84,12 +79,11 @@ def convergence(
         raise ValueError(f"against must be 'steps' or 'seconds', got {against!r}")
     if labels is not None and len(labels) != len(results):
         raise ValueError(f"labels must name each of the {len(results)} results, got {len(labels)}")
-    for k, result in enumerate(results):
-        if result.history is None:
-            raise ValueError(f"result {k} has no history; solve with history=True")
+    if tol is not None and not tol > 0:
+        raise ValueError(f"tol must be positive to have a place on a logarithmic scale, got {tol}")
+    histories = [_history(k, result, against) for k, result in enumerate(results)]
     ax = _axes(ax)
-    for k, result in enumerate(results):
-        history: Any = _numpy(result.history)
+    for k, history in enumerate(histories):
         seen = np.isfinite(history.error)  # rows that a compiled loop did not reach are NaN
         x = (history.step if against == "steps" else history.seconds)[seen]
         ax.plot(x, history.error[seen], marker="." if len(x) < 40 else "", label=labels[k] if labels else None)
@@ -98,7 +92,7 @@ def convergence(
     ax.set_yscale("log")
     ax.set_xlabel(against)
     ax.set_ylabel("error")
-    ax.grid(alpha=0.3)
+    ax.grid(alpha=0.5)
     if labels or tol is not None:
         ax.legend(frameon=False)
     return ax
@@ -107,12 +101,16 @@ def convergence(
 def plan(result: TransportResult[Any], *, ax: Axes | None = None) -> Axes:
     """Draw the plan of one transport problem as a heat map, with its marginals along the edges.
 
+    Along the top and the right the filled steps are the sums of the plan, the lines the weights that they should be:
+    where the two part, the marginals are not met. Do not draw plans of more than a few thousand rows; they are formed
+    in full.
+
     Parameters
     ----------
     result : TransportResult
         Of one problem, not of a batch.
     ax : matplotlib axes, optional
-        Where to draw.
+        Where to draw; the marginals become its child axes, and a colour bar is placed beside it.
 
     Returns
     -------
@@ -120,8 +118,12 @@ def plan(result: TransportResult[Any], *, ax: Axes | None = None) -> Axes:
 
     Raises
     ------
+    TypeError
+        If `result` has no plan.
     ValueError
         If the result is that of a batch.
+    ImportError
+        If matplotlib is not installed.
 
     Examples
     --------
@@ -132,16 +134,24 @@ def plan(result: TransportResult[Any], *, ax: Axes | None = None) -> Axes:
     >>> eq.plot.plan(result).get_xlabel()
     'target j'
     """
-    p = _numpy(result.plan())
-    if p.ndim != 2:
-        raise ValueError(f"plan draws one problem, got a batch of plans of shape {p.shape}")
+    p = _plan(result, "plan")
+    a, b = _numpy((result.a, result.b))
     ax = _axes(ax)
+    figure: Any = ax.figure
     n, m = p.shape
-    image = ax.imshow(p, aspect="auto", cmap="magma_r", interpolation="nearest", extent=(0, m, n, 0))
-    ax.figure.colorbar(image, ax=ax, label="mass")
-    rows, columns = p.sum(axis=1), p.sum(axis=0)
-    ax.fill_betweenx(np.arange(n) + 0.5, 0, 0.12 * m * rows / rows.max(), color="tab:blue", alpha=0.35, linewidth=0)
-    ax.fill_between(np.arange(m) + 0.5, n, n - 0.12 * n * columns / columns.max(), color="tab:blue", alpha=0.35, lw=0)
+    image = ax.imshow(p, aspect="auto", cmap=_shades(ax), vmin=0, extent=(0, m, n, 0))
+    pad = 0.03 if figure.get_layout_engine() else 0.06 + EDGE  # a layout engine knows how far the marginal reaches
+    figure.colorbar(image, ax=ax, label="mass", pad=pad)
+    top = ax.inset_axes((0, 1.015, 1, EDGE), sharex=ax)
+    right = ax.inset_axes((1.015, 0, EDGE, 1), sharey=ax)
+    top.stairs(p.sum(axis=0), fill=True, color="C0", alpha=0.45)
+    top.stairs(b, color="C0", linewidth=0.8)
+    right.stairs(p.sum(axis=1), fill=True, color="C0", alpha=0.45, orientation="horizontal")
+    right.stairs(a, color="C0", linewidth=0.8, orientation="horizontal")
+    top.set(ylim=(0, None))
+    right.set(xlim=(0, None))
+    for edge in (top, right):
+        edge.axis("off")
     ax.set_xlabel("target j")
     ax.set_ylabel("source i")
     return ax
@@ -157,18 +167,23 @@ def matching(x: Any, y: Any, result: TransportResult[Any], *, threshold: float =
     result : TransportResult
         Of one problem with cost of shape (n, m).
     threshold : float
-        The share of its source's mass from which on a thread is drawn, in (0, 1].
+        The share of its source's mass from which on a thread is drawn, in (0, 1]. A point without mass has no thread.
     ax : matplotlib axes, optional
         Where to draw.
 
     Returns
     -------
     matplotlib.axes.Axes
+        Its collections are the threads, the sources and the targets, in this order.
 
     Raises
     ------
+    TypeError
+        If `result` has no plan.
     ValueError
         If shapes do not fit or `threshold` is not in (0, 1].
+    ImportError
+        If matplotlib is not installed.
 
     Examples
     --------
@@ -181,22 +196,79 @@ def matching(x: Any, y: Any, result: TransportResult[Any], *, threshold: float =
     >>> len(ax.collections)
     3
     """
-    from matplotlib.collections import LineCollection
-
-    x, y, p = (_numpy(v) if library(v) else np.asarray(v) for v in (x, y, result.plan()))
-    if p.ndim != 2 or x.shape != (p.shape[0], 2) or y.shape != (p.shape[1], 2):
+    p = _plan(result, "matching")
+    x, y = (_numpy(points) if library(points) else np.asarray(points) for points in (x, y))
+    if x.shape != (p.shape[0], 2) or y.shape != (p.shape[1], 2):
         raise ValueError(
             f"matching needs points (n, 2) and (m, 2) beside a plan (n, m), got {x.shape}, {y.shape}, {p.shape}"
         )
     if not 0 < threshold <= 1:
         raise ValueError(f"threshold must be in (0, 1], got {threshold}")
     ax = _axes(ax)
-    share = p / p.sum(axis=1, keepdims=True)
+    from matplotlib.collections import LineCollection
+
+    mass = p.sum(axis=1, keepdims=True)
+    share = np.divide(p, mass, out=np.zeros_like(p), where=mass > 0)
     i, j = np.nonzero(share >= threshold)
     threads = np.stack([x[i], y[j]], axis=1)
-    ax.add_collection(LineCollection(list(threads), colors="0.4", alpha=np.minimum(1.0, share[i, j]), linewidths=0.8))
-    ax.scatter(x[:, 0], x[:, 1], s=14, color="tab:blue", label="source", zorder=2)
-    ax.scatter(y[:, 0], y[:, 1], s=14, color="tab:orange", label="target", zorder=2)
+    ax.add_collection(LineCollection(list(threads), colors="0.5", alpha=np.minimum(1.0, share[i, j]), linewidths=0.8))
+    ax.scatter(x[:, 0], x[:, 1], s=14, color="C0", label="source", zorder=2)
+    ax.scatter(y[:, 0], y[:, 1], s=14, color="C1", label="target", zorder=2)
     ax.set_aspect("equal")
     ax.legend(frameon=False)
     return ax
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What the pictures share
+
+
+def _axes(ax: Axes | None) -> Axes:
+    if ax is not None:
+        return ax
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError as error:
+        raise ImportError("plots need matplotlib; install it with `pip install 'equipoise[plot]'`") from error
+    return plt.subplots(layout="constrained")[1]
+
+
+def _numpy(tree: Any) -> Any:
+    return map_arrays(lambda x: of(x).to_numpy(x), tree)
+
+
+def _history(k: int, result: Outcome[Any], against: str) -> History[Any]:
+    """The history of result `k` in numpy arrays, if it can be drawn."""
+    if not isinstance(result, Outcome):
+        raise TypeError(f"convergence draws results of solvers, got {type(result).__name__} as result {k}")
+    if result.history is None:
+        raise ValueError(f"result {k} has no history; solve with history=True")
+    history: History[Any] = _numpy(result.history)
+    if history.error.ndim != 1:
+        raise ValueError(
+            f"result {k} has histories of shape {history.error.shape}; draw one problem of jax.vmap's batch"
+        )
+    if against == "seconds" and len(history.seconds) > 1 and not np.any(history.seconds > 0):
+        raise ValueError(f"result {k} has no times, for a compiled loop reads no clock; draw it against='steps'")
+    return history
+
+
+def _plan(result: TransportResult[Any], caller: str) -> np.ndarray[Any, Any]:
+    """The plan of one problem as a numpy array."""
+    if not hasattr(result, "plan"):
+        raise TypeError(f"{caller} draws a TransportResult, got {type(result).__name__}")
+    p: np.ndarray[Any, Any] = _numpy(result.plan())
+    if p.ndim != 2:
+        raise ValueError(f"{caller} draws one problem, got a batch of plans of shape {p.shape}")
+    return p
+
+
+def _shades(ax: Axes) -> Any:
+    """From the colour of the paper, which means no mass, through the first of the cycle to that of the text."""
+    import matplotlib as mpl
+    from matplotlib.colors import LinearSegmentedColormap, to_rgb
+
+    paper, ink = to_rgb(ax.get_facecolor()), to_rgb(mpl.rcParams["text.color"])
+    if math.dist(paper, ink) < 0.3:
+        ink = (0.0, 0.0, 0.0) if sum(paper) > 1.5 else (1.0, 1.0, 1.0)
+    return LinearSegmentedColormap.from_list("mass", [paper, to_rgb("C0"), ink])
