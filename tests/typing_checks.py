@@ -44,7 +44,7 @@ def the_decorated(cost: Float) -> None:
 
 
 def what_is_rejected(cost: Float, other: torch.Tensor) -> None:
-    sinkhorn([[0.0, 1.0]], epsilon=0.1)  # type: ignore[type-var]
+    sinkhorn([[0.0, 1.0]], epsilon=0.1)  # type: ignore[arg-type]
     sinkhorn(cost)  # type: ignore[call-arg]
     sinkhorn(cost, epsilon=0.1, step=3)  # type: ignore[call-arg]
     sinkhorn(cost, epsilon=0.1).f = cost  # type: ignore[misc]

@@ -31,7 +31,17 @@ class Jax(Eager):
     """Compiled loops and bodies; nothing is read on the host under a transformation."""
 
     kernels: Mapping[str, str] = {"array.index_sum": "equipoise_jax.arrays:index_sum"}
-    borrows: Collection[str] = frozenset({"transport.log_sweeps", "transport.marginals"})
+    borrows: Collection[str] = frozenset(
+        {
+            "transport.apply",
+            "transport.exponent_sum",
+            "transport.kernel_sweeps",
+            "transport.log_sweeps",
+            "transport.marginals",
+            "transport.pull",
+            "transport.soft_min",
+        }
+    )
 
     def devices(self) -> Sequence[str]:
         return tuple(f"{d.platform}:{d.id}" for d in jax.devices())
@@ -91,6 +101,24 @@ class Jax(Eager):
         rows = -(-options.max_steps // options.check_every) + 1 if options.history else 0
         run = _while if traced else _while_compiled
         return run(state, data, options.aim, options.max_steps, advance=advance, rows=rows, **keys)
+
+    def by_panels(self, body: Callable[..., Any], rows: tuple[Any, ...], size: int) -> Any:
+        n = rows[0].shape[-2]
+        if n <= size or not self.traced(rows):
+            return super().by_panels(body, rows, size)
+        count = -(-n // size)  # as few panels as may be, of equal size: little is added to fill up the last one
+        size = -(-n // count)
+
+        def cut(x: Any) -> Any:
+            spare = [(0, 0)] * (x.ndim - 2) + [(0, count * size - n), (0, 0)]
+            filled = jnp.pad(x, spare, mode="edge")
+            return jnp.moveaxis(filled.reshape(*x.shape[:-2], count, size, x.shape[-1]), -3, 0)
+
+        made = jnp.moveaxis(lax.map(lambda panel: body(*panel), tuple(map(cut, rows))), 0, -3)
+        return made.reshape(*made.shape[:-3], count * size, made.shape[-1])[..., :n, :]
+
+    def matmul(self, x: Any, y: Any) -> Any:
+        return jnp.matmul(x, y, precision="highest")
 
     def with_vjp(
         self, fun: Callable[..., Any], vjp: Callable[..., Any], args: tuple[Any, ...], settings: Mapping[str, Any]

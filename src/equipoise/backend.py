@@ -72,6 +72,12 @@ class Backend(Protocol):
     def loop(self, advance: Callable[..., Any], state: Tree, data: Tree, options: Options) -> Iterated: ...
     def check_every(self, x: Any) -> int: ...
 
+    def by_panels(self, body: Callable[..., Any], rows: tuple[Any, ...], size: int) -> Any:
+        """``body(*rows)``, `size` rows at a time; all arrays, the answer too, have the shape (..., n, k)."""
+
+    def matmul(self, x: Any, y: Any) -> Any:
+        """The product in the full precision of its dtype, where that is not the library's default."""
+
     def with_vjp(
         self, fun: Callable[..., Any], vjp: Callable[..., Any], args: tuple[Any, ...], settings: Mapping[str, Any]
     ) -> Any:
@@ -152,6 +158,16 @@ class Eager:
 
     def check_every(self, x: Any) -> int:
         return 1
+
+    def by_panels(self, body: Callable[..., Any], rows: tuple[Any, ...], size: int) -> Any:
+        n = rows[0].shape[-2]
+        if n <= size:
+            return body(*rows)
+        made = [body(*(x[..., k : min(k + size, n), :] for x in rows)) for k in range(0, n, size)]
+        return namespace(*made).concat(made, axis=-2)
+
+    def matmul(self, x: Any, y: Any) -> Any:
+        return namespace(x, y).matmul(x, y)
 
     def with_vjp(
         self, fun: Callable[..., Any], vjp: Callable[..., Any], args: tuple[Any, ...], settings: Mapping[str, Any]

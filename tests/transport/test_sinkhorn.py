@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import equipoise as eq
 from equipoise.backend import find
-from equipoise.transport import sinkhorn
+from equipoise.transport import PointCloud, sinkhorn
 
 from ..backends import CASES, Case
 
@@ -386,7 +386,7 @@ class TestBadInput:
     @pytest.mark.parametrize(
         ("arguments", "kind", "sentence"),
         [
-            (([[0.0]],), TypeError, "cost must be an array (numpy, torch, jax, cupy), got list"),
+            (([[0.0]],), TypeError, "cost must be an array (numpy, torch, jax, cupy) or a PointCloud, got list"),
             ((np.ones((3, 4), dtype=int),), TypeError, "cost must hold floating-point numbers, got dtype int64"),
             ((np.ma.masked_array(good, good > 2),), TypeError, "cost is a masked array, whose mask would be lost"),
             ((np.ones(3),), ValueError, "cost must have shape (..., n, m), got (3,)"),
@@ -431,7 +431,7 @@ class TestBadInput:
             ({"max_steps": 0}, ValueError, "max_steps must be at least 1, got 0"),
             ({"max_steps": 2.5}, TypeError, "max_steps must be a whole number, got float"),
             ({"check_every": 0}, ValueError, "check_every must be None or at least 1, got 0"),
-            ({"method": "fast"}, ValueError, "method must be one of 'auto', 'log', got 'fast'"),
+            ({"method": "fast"}, ValueError, "method must be one of 'auto', 'log', 'kernel', got 'fast'"),
             ({"init": 3}, TypeError, "init must be a pair (f, g), either of which may be None, got int"),
             ({"init": (np.ones(4), None)}, ValueError, "init's f must have shape (3,), got (4,)"),
             ({"init": (None, np.ones(4, "float32"))}, TypeError, "init's g must be an array of dtype float64"),
@@ -460,14 +460,30 @@ class TestBadInput:
         np.testing.assert_allclose(on.numpy(low.plan()), sinkhorn(cost, a, b, epsilon=0.1, tol=1e-10).plan(), atol=1e-9)
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_the_kernel_forms_nothing_of_the_size_of_the_cost(dtype: str) -> None:
-    cost, a, b = problem(600, 500, dtype=dtype)
-    a, b = a / a.sum(), b / b.sum()
-    sinkhorn(cost, a, b, epsilon=0.05)  # compiled by now
+def peak_of(call: Any) -> int:
+    """The most bytes that a second call holds at a time."""
+    call()  # compiled by now
     tracemalloc.start()
-    result = sinkhorn(cost, a, b, epsilon=0.05)
+    assert call().converged
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert result.converged
-    assert peak < cost.nbytes / 10, f"{peak} bytes beside a cost of {cost.nbytes}"
+    return peak
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+class TestMemory:
+    def test_sweeps_form_nothing_of_the_size_of_the_cost(self, dtype: str) -> None:
+        cost, a, b = problem(600, 500, dtype=dtype)
+        peak = peak_of(lambda: sinkhorn(cost, a / a.sum(), b / b.sum(), epsilon=0.05, method="log"))
+        assert peak < cost.nbytes / 10, f"{peak} bytes beside a cost of {cost.nbytes}"
+
+    def test_a_stored_kernel_is_all_that_is_formed(self, dtype: str) -> None:
+        cost, a, b = problem(600, 500, dtype=dtype)
+        peak = peak_of(lambda: sinkhorn(cost, a / a.sum(), b / b.sum(), epsilon=0.05, method="kernel"))
+        assert cost.nbytes < peak < 1.1 * cost.nbytes, f"{peak} bytes beside a cost of {cost.nbytes}"
+
+    def test_of_a_cloud(self, dtype: str) -> None:
+        rng = np.random.default_rng(0)
+        x, y = rng.random((1500, 3)).astype(dtype), rng.random((1200, 3)).astype(dtype)
+        peak = peak_of(lambda: sinkhorn(PointCloud(x, y), epsilon=0.1))
+        assert peak < 40 * x.nbytes, f"{peak} bytes beside {x.nbytes} for x"

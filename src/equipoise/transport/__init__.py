@@ -1,6 +1,7 @@
 """Entropic optimal transport: the plan of least cost between two weighted sets, smoothed by entropy."""
 
-from .result import TransportResult
+from .pointcloud import PointCloud
+from .result import SparsePlan, TransportResult
 from .sinkhorn import sinkhorn
 
-__all__ = ["TransportResult", "sinkhorn"]
+__all__ = ["PointCloud", "SparsePlan", "TransportResult", "sinkhorn"]

@@ -13,9 +13,26 @@ import numpy as np
 
 from ..arrays import first_index, is_floating, library, like, namespace, shape_text
 from ..backend import of
+from ..record import rebuild
 from ..result import is_number
+from .pointcloud import PointCloud, is_cloud
 
-__all__ = ["check_cost", "check_epsilon", "check_init", "check_limits", "check_masses", "check_method", "check_weights"]
+__all__ = [
+    "batch_shape",
+    "check_cost",
+    "check_epsilon",
+    "check_init",
+    "check_limits",
+    "check_masses",
+    "check_method",
+    "check_penalty",
+    "check_points",
+    "check_relaxation",
+    "check_weights",
+    "numbers_of",
+    "values",
+    "widen",
+]
 
 
 def values(x: Any) -> Any:
@@ -28,20 +45,38 @@ def values(x: Any) -> Any:
     return None if backend.traced([seen]) else seen  # inside jax.jit an operation on known values is traced too
 
 
+def numbers_of(cost: Any) -> Any:
+    """An array of the library, dtype and device that the cost is of."""
+    return cost.x if is_cloud(cost) else cost
+
+
 def check_cost(cost: Any) -> None:
-    """A floating array ``(..., n, m)`` that is neither empty nor infinite."""
+    """A floating array ``(..., n, m)`` that is neither empty nor infinite, or a cloud, which has checked itself."""
+    if is_cloud(cost):
+        return
     if not library(cost):
-        raise TypeError(f"cost must be an array (numpy, torch, jax, cupy), got {type(cost).__name__}")
-    _check_mask("cost", cost)
-    if not is_floating(cost):
-        raise TypeError(f"cost must hold floating-point numbers, got dtype {cost.dtype}; convert it first")
-    if cost.ndim < 2:
-        raise ValueError(f"cost must have shape (..., n, m), got {shape_text(cost)}")
-    if 0 in cost.shape:
-        raise ValueError(f"cost must not be empty, got shape {shape_text(cost)}")
-    seen = values(cost)
+        raise TypeError(f"cost must be an array (numpy, torch, jax, cupy) or a PointCloud, got {type(cost).__name__}")
+    _check_matrix("cost", cost, "(..., n, m)", "; use a large finite number to forbid a pair")
+
+
+def check_points(name: str, x: Any) -> None:
+    """A floating array ``(..., n, d)`` that is neither empty nor infinite."""
+    if not library(x):
+        raise TypeError(f"{name} must be an array (numpy, torch, jax, cupy), got {type(x).__name__}")
+    _check_matrix(name, x, "(..., n, d)", "")
+
+
+def _check_matrix(name: str, x: Any, shape: str, advice: str) -> None:
+    _check_mask(name, x)
+    if not is_floating(x):
+        raise TypeError(f"{name} must hold floating-point numbers, got dtype {x.dtype}; convert it first")
+    if x.ndim < 2:
+        raise ValueError(f"{name} must have shape {shape}, got {shape_text(x)}")
+    if 0 in x.shape:
+        raise ValueError(f"{name} must not be empty, got shape {shape_text(x)}")
+    seen = values(x)
     if seen is not None:
-        _check_finite("cost", seen, "; use a large finite number to forbid a pair")
+        _check_finite(name, seen, advice)
 
 
 def _check_mask(name: str, x: Any) -> None:
@@ -61,19 +96,19 @@ def _check_finite(name: str, x: Any, advice: str = "") -> None:
 
 def check_weights(name: str, weights: Any, cost: Any, axis: int) -> Any:
     """Weights ``(..., n)`` beside `cost`; None means uniform ones."""
-    xp = namespace(cost)
+    numbers = numbers_of(cost)
     n = cost.shape[axis]
     if weights is None:
-        return xp.full((n,), 1.0 / n, **like(cost))
+        return namespace(numbers).full((n,), 1.0 / n, **like(numbers))
     if not library(weights):
         raise TypeError(f"{name} must be an array or None, got {type(weights).__name__}")
-    namespace(cost, weights)
+    namespace(numbers, weights)
     _check_mask(name, weights)
     if not is_floating(weights) or weights.dtype != cost.dtype:
         raise TypeError(f"{name} must have the dtype of cost, {cost.dtype}, got {weights.dtype}; convert one of them")
     if weights.ndim < 1 or weights.shape[-1] != n:
         raise ValueError(
-            f"{name} must have shape (..., {n}) to fit cost of shape {shape_text(cost)}, got {shape_text(weights)}"
+            f"{name} must have shape (..., {n}) to fit cost of shape {tuple(cost.shape)}, got {shape_text(weights)}"
         )
     seen = values(weights)
     if seen is not None:
@@ -124,7 +159,37 @@ def check_epsilon(epsilon: Any, cost: Any) -> Any:
     value = _number("epsilon", epsilon)
     if value is not None and not (math.isfinite(value) and value > 0):
         raise ValueError(f"epsilon must be positive and finite, got {value}")
-    return namespace(cost, epsilon).astype(epsilon, cost.dtype, copy=False) if library(epsilon) else float(epsilon)
+    return _as_number(epsilon, cost)
+
+
+def _as_number(x: Any, cost: Any) -> Any:
+    return namespace(numbers_of(cost), x).astype(x, cost.dtype, copy=False) if library(x) else float(x)
+
+
+def check_relaxation(relaxation: Any) -> tuple[float, bool]:
+    """``"auto"`` or a number in (0, 2), as the first omega and whether it adapts."""
+    if isinstance(relaxation, str) and relaxation == "auto":
+        return 1.0, True
+    if not isinstance(relaxation, (int, float, np.generic)) or isinstance(relaxation, bool):
+        raise TypeError(f"relaxation must be 'auto' or a number in (0, 2), got {relaxation!r}")
+    omega = float(relaxation)
+    if not 0 < omega < 2:
+        raise ValueError(f"relaxation must be 'auto' or a number in (0, 2), got {omega}")
+    return omega, False
+
+
+def check_penalty(penalty: Any, cost: Any) -> tuple[Any, Any]:
+    """None, a positive number, or a pair of them, as a pair in which None stands for a marginal that has to be met."""
+    pair = penalty if isinstance(penalty, (tuple, list)) else (penalty, penalty)
+    if len(pair) != 2:
+        raise ValueError(f"marginal_penalty must be a number or a pair of them, got {len(pair)} values")
+    found = []
+    for x in pair:
+        value = None if x is None else _number("marginal_penalty", x)
+        if value is not None and not value > 0:
+            raise ValueError(f"marginal_penalty must be positive, got {value}; infinity meets the marginal exactly")
+        found.append(None if x is None or value == math.inf else _as_number(x, cost))
+    return found[0], found[1]
 
 
 def check_limits(tol: Any, max_steps: Any, check_every: Any) -> None:
@@ -141,10 +206,12 @@ def check_limits(tol: Any, max_steps: Any, check_every: Any) -> None:
             raise ValueError(f"{name} must be {free}at least 1, got {x}")
 
 
-def check_method(method: Any, known: tuple[str, ...]) -> None:
-    """One of the `known` names."""
+def check_method(method: Any, known: tuple[str, ...], cost: Any = None) -> None:
+    """One of the `known` names, and none that would form the matrix of a cloud."""
     if method not in known:
         raise ValueError(f"method must be one of {', '.join(map(repr, known))}, got {method!r}")
+    if method == "kernel" and is_cloud(cost):
+        raise ValueError("method 'kernel' stores a matrix, which a PointCloud is there to avoid; use 'log' or 'auto'")
 
 
 def check_init(init: Any, cost: Any, shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> tuple[Any, Any]:
@@ -156,7 +223,7 @@ def check_init(init: Any, cost: Any, shapes: tuple[tuple[int, ...], tuple[int, .
     for name, x, shape in zip("fg", init, shapes, strict=True):
         if x is None:
             continue
-        namespace(cost, x)
+        namespace(numbers_of(cost), x)
         if not library(x) or x.dtype != cost.dtype:
             raise TypeError(f"init's {name} must be an array of dtype {cost.dtype}")
         if tuple(x.shape) != shape:
@@ -173,5 +240,18 @@ def batch_shape(cost: Any, a: Any, b: Any) -> tuple[int, ...]:
         return tuple(np.broadcast_shapes(tuple(cost.shape[:-2]), tuple(a.shape[:-1]), tuple(b.shape[:-1])))
     except ValueError:
         raise ValueError(
-            f"the leading axes of cost {shape_text(cost)}, a {shape_text(a)} and b {shape_text(b)} do not broadcast"
+            f"the leading axes of cost {tuple(cost.shape)}, a {shape_text(a)} and b {shape_text(b)} do not broadcast"
         ) from None
+
+
+def widen(cost: Any, batch: tuple[int, ...]) -> Any:
+    """The cost with `batch` as its leading axes; nothing is copied."""
+
+    def broadcast(x: Any) -> Any:
+        wide = (*batch, *x.shape[-2:])
+        return x if tuple(x.shape) == wide else namespace(x).broadcast_to(x, wide)
+
+    if not is_cloud(cost):
+        return broadcast(cost)
+    x, y = broadcast(cost.x), None if cost.y is None else broadcast(cost.y)
+    return cost if x is cost.x and y is cost.y else rebuild(PointCloud, (x, y), (cost.metric,))

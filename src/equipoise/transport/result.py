@@ -7,39 +7,73 @@ from __future__ import annotations
 
 from typing import Any, Generic
 
+import numpy as np
+
 from ..arrays import A, library, namespace
+from ..backend import of
 from ..boundary import public
 from ..implicit import differentiable
+from ..operators import CSR
 from ..record import record
 from ..result import Outcome
-from .potentials import marginals, plan
+from .pointcloud import PANEL, PointCloud
+from .potentials import apply, cost_cotangent, exponent_sum, marginals, matrix, plan, rebuilt
+from .sweeps import dual, growth
 
-__all__ = ["TransportResult"]
+__all__ = ["SparsePlan", "TransportResult", "dual_value"]
 
 
-def _total(x: Any) -> Any:
+def total(x: Any) -> Any:
     return namespace(x).sum(x, axis=-1)
 
 
-def _value_vjp(cotangent: Any, value: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
+def value_vjp(cotangent: Any, value: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
     """The envelope theorem: at a maximum of the dual the potentials may be held fixed."""
     if cotangent is None:
-        return (None,) * 6
-    cost, f, g, a, b, epsilon = args
-    xp = namespace(cost)
+        return (None,) * len(args)
+    cost, f, g, a, b, epsilon, rho_a, rho_b = args
     v = cotangent
-    moved = plan(cost, f, g, a, b, epsilon)
-    density = (f[..., :, None] + (g[..., None, :] - cost)) / epsilon
-    slope = xp.sum(moved * density, axis=(-2, -1)) - (xp.sum(moved, axis=(-2, -1)) - _total(a) * _total(b))
-    epsilon_bar = xp.sum(v * slope) if library(epsilon) else None
-    return v[..., None, None] * moved, None, None, v[..., None] * f, v[..., None] * g, epsilon_bar
+    left, right = (v[..., None] * a)[..., None], b[..., None]
+    epsilon_bar = None
+    if library(epsilon):
+        rows, _ = marginals(cost, f, g, a, b, epsilon)
+        lost = v * (total(rows) - total(a) * total(b))
+        epsilon_bar = namespace(v).sum(exponent_sum(cost, f, g, epsilon, left, right) - lost)
+    return (
+        cost_cotangent(cost, f, g, epsilon, left, right),
+        None,
+        None,
+        v[..., None] * slope(f, total(b), epsilon, rho_a),
+        v[..., None] * slope(g, total(a), epsilon, rho_b),
+        epsilon_bar,
+        penalty_bar(v, a, f, rho_a),
+        penalty_bar(v, b, g, rho_b),
+    )
 
 
-@differentiable(_value_vjp)
-def dual_value(cost: Any, f: Any, g: Any, a: Any, b: Any, epsilon: Any) -> Any:
-    """sum a f + sum b g - epsilon (sum P - sum a sum b), by row sums that never form P."""
+def slope(potential: Any, opposite: Any, epsilon: Any, rho: Any) -> Any:
+    """The derivative of the value in a weight; balanced, up to what a change that keeps the mass does not see."""
+    if rho is None:
+        return potential
+    grown = growth(-potential / rho)  # (P 1)_i / a_i - 1, at the solution
+    return -rho * grown - epsilon * (1.0 + grown - opposite[..., None])
+
+
+def penalty_bar(v: Any, weights: Any, potential: Any, rho: Any) -> Any:
+    if not library(rho):
+        return None
+    ratio = potential / rho
+    return -namespace(v).sum(v * total(weights * (growth(-ratio) * (1.0 + ratio) + ratio)))
+
+
+@differentiable(value_vjp)
+def dual_value(cost: Any, f: Any, g: Any, a: Any, b: Any, epsilon: Any, rho_a: Any, rho_b: Any) -> Any:
+    """sum a f + sum b g - epsilon (sum P - sum a sum b), by row sums that never form P.
+
+    With a penalty, -rho sum a (exp(-f/rho) - 1) stands in the place of sum a f.
+    """
     rows, _ = marginals(cost, f, g, a, b, epsilon)
-    return _total(a * f) + _total(b * g) - epsilon * (_total(rows) - _total(a) * _total(b))
+    return dual(a, f, rho_a) + dual(b, g, rho_b) - epsilon * (total(rows) - total(a) * total(b))
 
 
 @record
@@ -56,14 +90,18 @@ class TransportResult(Outcome[A], Generic[A]):
         See :class:`equipoise.result.Outcome`.
     cost, a, b, epsilon
         The problem, as it was given.
+    rho_a, rho_b
+        Penalties of the two marginals; None for one that has to be met.
     """
 
     f: A
     g: A
-    cost: A
+    cost: A | PointCloud[A]
     a: A
     b: A
     epsilon: Any
+    rho_a: Any
+    rho_b: Any
 
     @property
     def value(self) -> A:
@@ -91,6 +129,13 @@ class TransportResult(Outcome[A], Generic[A]):
         """
         return _apply(self, v, transpose=transpose)
 
+    def sparse_plan(self, threshold: float = 1e-4) -> SparsePlan[A]:
+        """The entries P_ij > threshold a_i of the plan of one problem, and how much mass the others hold.
+
+        Formed a panel of rows at a time, so that memory grows with what is kept. It needs values: not under ``jit``.
+        """
+        return _sparse_plan(self, threshold)
+
     def __repr__(self) -> str:
         shape, error = tuple(self.cost.shape), self.error
         status = getattr(self.status, "name", "traced")
@@ -106,7 +151,7 @@ def _epsilon(r: TransportResult[Any]) -> Any:
 
 @public
 def _value(r: TransportResult[A]) -> A:
-    return dual_value(r.cost, r.f, r.g, r.a, r.b, _epsilon(r))
+    return dual_value(r.cost, r.f, r.g, r.a, r.b, _epsilon(r), r.rho_a, r.rho_b)
 
 
 @public
@@ -116,19 +161,76 @@ def _plan(r: TransportResult[A]) -> A:
 
 @public
 def _transport_cost(r: TransportResult[A]) -> A:
-    return namespace(r.cost).sum(plan(r.cost, r.f, r.g, r.a, r.b, _epsilon(r)) * r.cost, axis=(-2, -1))
+    rows, columns = marginals(r.cost, r.f, r.g, r.a, r.b, _epsilon(r))
+    exponents = exponent_sum(r.cost, r.f, r.g, _epsilon(r), r.a[..., None], r.b[..., None])
+    return total(rows * r.f) + total(columns * r.g) - _epsilon(r) * exponents
 
 
 @public
 def _apply(r: TransportResult[A], v: A, *, transpose: bool) -> A:
-    xp = namespace(r.cost, v)
-    moved: Any = plan(r.cost, r.f, r.g, r.a, r.b, _epsilon(r))
-    if transpose:
-        moved = xp.matrix_transpose(moved)
-    if v.ndim not in (r.f.ndim, r.f.ndim + 1) or v.shape[r.f.ndim - 1] != moved.shape[-1]:
+    namespace(r.f, v)
+    here, there = (r.b, r.a) if transpose else (r.a, r.b)
+    if v.ndim not in (r.f.ndim, r.f.ndim + 1) or v.shape[r.f.ndim - 1] != there.shape[-1]:
         raise ValueError(
-            f"v must have shape (..., {moved.shape[-1]}) or (..., {moved.shape[-1]}, k), got {tuple(v.shape)}"
+            f"v must have shape (..., {there.shape[-1]}) or (..., {there.shape[-1]}, k), got {tuple(v.shape)}"
         )
-    if v.ndim == r.f.ndim:
-        return xp.matmul(moved, v[..., None])[..., 0]
-    return xp.matmul(moved, v)
+    columns: Any = v[..., None] if v.ndim == r.f.ndim else v
+    moved = apply(r.cost, r.f, r.g, _epsilon(r), there[..., None] * columns, transpose=transpose)
+    moved = here[..., None] * moved
+    return moved[..., 0] if v.ndim == r.f.ndim else moved
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Sparse plans
+
+
+@record
+class SparsePlan(Generic[A]):
+    """The larger entries of a plan, by compressed rows.
+
+    Attributes
+    ----------
+    matrix : CSR
+        The entries; its fields `data`, `indices` and `indptr` are what ``scipy.sparse.csr_array`` takes, and ``@``
+        multiplies.
+    dropped : array, shape ()
+        The mass of the entries that are left out.
+    """
+
+    matrix: CSR[A]
+    dropped: A
+
+
+@public
+def _sparse_plan(r: TransportResult[A], threshold: float) -> SparsePlan[A]:
+    backend = of(r.f)
+    if backend.traced([r.f]):
+        raise TypeError("sparse_plan needs the values of the plan, which a jax transformation hides: call it outside")
+    if r.f.ndim != 1:
+        raise ValueError(f"sparse_plan takes one problem at a time, this is a batch of shape {tuple(r.f.shape[:-1])}")
+    if not 0 <= threshold < 1:
+        raise ValueError(f"threshold must be in [0, 1), got {threshold}")
+    n, m = r.cost.shape[-2:]
+    size = max(1, PANEL // m)
+    kept: list[tuple[Any, Any, Any]] = []
+    dropped = 0.0
+    for start in range(0, n, size):
+        stop = min(start + size, n)
+        rows = slice(start, stop)
+        part = plan(panel_of(r.cost, start, stop), r.f[rows], r.g, r.a[rows], r.b, _epsilon(r))
+        dense, limits = backend.to_numpy(part), threshold * backend.to_numpy(r.a[rows])
+        row, column = np.nonzero(dense > limits[:, None])
+        data = dense[row, column]
+        dropped += float(dense.sum(dtype=np.float64) - data.sum(dtype=np.float64))
+        kept.append((row + start, column, data))
+    row, column, data = (np.concatenate(x) for x in zip(*kept, strict=True))
+    indptr = np.searchsorted(row, np.arange(n + 1))
+    lent = [backend.lend(x, r.f) for x in (data, column, indptr, np.asarray(dropped, dtype=data.dtype))]
+    return SparsePlan(CSR(lent[0], lent[1], lent[2], (n, m)), lent[3])
+
+
+def panel_of(cost: Any, start: int, stop: int) -> Any:
+    """Some rows of a cost, as a matrix."""
+    if isinstance(cost, PointCloud):
+        return matrix(rebuilt(cost, cost.x[start:stop, ...], cost.targets))
+    return cost[start:stop, ...]

@@ -1,24 +1,22 @@
-"""Log-domain Sinkhorn: alternate soft-min updates of two potentials until both marginals of the plan are met.
+"""Sinkhorn's algorithm: sweeps in the logarithmic domain, or with a stored kernel, over-relaxed as they turn out slow.
 
-In logarithms nothing over- or underflows, at any epsilon. The state carries, beside the current potentials, the ones
-that the next half steps lead to, because one and the same pass over the cost yields both the error of the current
-potentials and the next ones: the test is free, the reported error belongs to the reported potentials, and a kernel
-reads the cost once a step. A point of weight zero needs no special case: its potential is the soft-min over the
-others, and its mass is zero.
+Every way makes the same iterates; see :mod:`equipoise.transport.sweeps`.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from ..arrays import A, library, namespace
+from ..arrays import A, namespace
 from ..backend import of
 from ..boundary import public
-from ..implicit import differentiable, solve_symmetric
-from ..iterate import iterate, stepwise
-from ..kernel import kernel, on_host
-from ..record import map_arrays, record
+from ..implicit import differentiable
+from ..iterate import iterate
+from ..kernel import on_host
+from ..record import leaves, map_arrays
 from ..result import report, settle
+from .adjoint import solve_vjp
 from .checks import (
     batch_shape,
     check_cost,
@@ -27,168 +25,128 @@ from .checks import (
     check_limits,
     check_masses,
     check_method,
+    check_penalty,
+    check_relaxation,
     check_weights,
+    numbers_of,
+    values,
+    widen,
 )
-from .potentials import bounded_exp, marginals, soft_min
+from .pointcloud import PointCloud, is_cloud
+from .potentials import marginals, soft_min
 from .result import TransportResult
+from .sweeps import Problem, State, damped, growth, kernel_sweeps, log_sweeps, start_relaxation
 
 __all__ = ["sinkhorn"]
 
-METHODS = ("auto", "log")
+METHODS = ("auto", "log", "kernel")
 PATIENCE = 200  # sweeps without a new least error: what is left is rounding
+STORABLE = 2**28  # entries of a kernel that "auto" will store
 # The loop aims below tol, so that rounding the returned potentials does not lift the error above it: in float32, at a
 # range of the cost of 2000 epsilon, that adds 2e-6.
 MARGIN, MARGIN_FLOAT32 = 0.9, 0.5
 
 
-@record
-class Problem:
-    """What a sweep reads."""
-
-    cost: Any
-    a: Any
-    b: Any
-    epsilon: Any
-
-
-@record
-class State:
-    """Potentials, the ones that the next sweep starts from, and the marginal error of the former."""
-
-    f: Any
-    g: Any
-    next_f: Any
-    next_g: Any
-    error: Any
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# The sweep
-
-
-def mass_error(weights: Any, old: Any, new: Any, epsilon: Any) -> Any:
-    """sum_i |(P 1)_i - a_i|, where the soft-min leads from `old` to `new`: (P 1)_i = a_i exp((old_i - new_i)/eps)."""
-    xp = namespace(weights)
-    growth = xp.clip((old - new) / epsilon, max=80.0)  # far from the solution only its size matters: no overflow
-    return xp.sum(weights * xp.abs(xp.exp(growth) - 1.0), axis=-1)
-
-
-def step(state: State, problem: Problem) -> State:
-    """One iteration: move to the next potentials, and look from there."""
-    cost, a, b, epsilon = problem.cost, problem.a, problem.b, problem.epsilon
-    f, g = state.next_f, state.next_g
-    next_f = soft_min(cost, g, b, epsilon, axis=-1)
-    next_g = soft_min(cost, next_f, a, epsilon, axis=-2)
-    return State(f, g, next_f, next_g, mass_error(a, f, next_f, epsilon))  # the columns of (f, g) are exact
-
-
-def error(state: State, problem: Problem) -> Any:
-    """The marginal error of the current potentials; the sweep has seen it already."""
-    return state.error
-
-
-@kernel("transport.log_sweeps")
-def log_sweeps(state: State, problem: Problem, limit: Any, tol: Any) -> tuple[State, Any, Any]:
-    """Up to `limit` iterations, ending where the error is no longer above `tol`: a chunk for ``iterate``."""
-    return stepwise(step, error)(state, problem, limit, tol)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# The solve and its derivative
-
-
 def marginal_error(problem: Problem, f: Any, g: Any) -> Any:
-    """sum_i |(P 1)_i - a_i| + sum_j |(P^T 1)_j - b_j|."""
+    """sum_i |(P 1)_i - a_i| + sum_j |(P^T 1)_j - b_j|; a penalised marginal has to be a exp(-f/rho)."""
     xp = namespace(f)
     rows, columns = marginals(problem.cost, f, g, problem.a, problem.b, problem.epsilon)
-    return xp.sum(xp.abs(rows - problem.a), axis=-1) + xp.sum(xp.abs(columns - problem.b), axis=-1)
+
+    def apart(sums: Any, weights: Any, potential: Any, rho: Any) -> Any:
+        target = weights if rho is None else weights * (1.0 + growth(-potential / rho))
+        return xp.sum(xp.abs(sums - target), axis=-1)
+
+    return apart(rows, problem.a, f, problem.rho_a) + apart(columns, problem.b, g, problem.rho_b)
 
 
-def reduced_hessian(z: Any, parameters: Any) -> Any:
-    """(I - B K^T A K B + e e^T) z with A = diag(a), B = diag(b)^(1/2).
+def begin(problem: Problem, f: Any, g: Any, omega: Any) -> State:
+    """The state of the potentials `f` and `g`, either of which may be None."""
+    xp = namespace(problem.a)
+    plain = replace(problem, adaptive=False)
+    warm = f is not None or g is not None
+    if g is None:  # the first half step makes f of g, so that an f alone would be lost
+        g = 0.0 * problem.b
+        if f is not None:
+            g = damped(soft_min(problem.cost, f, problem.a, problem.epsilon, axis=-2), problem.rho_b, problem.epsilon)
+    f = 0.0 * problem.a if f is None else f
+    nothing = xp.asarray(xp.sum(problem.a, axis=-1) + xp.sum(problem.b, axis=-1))  # the error of no plan at all
+    first = marginal_error(problem, f, g) if warm else nothing
+    zero = xp.zeros_like(nothing)
+    looked, _, _ = log_sweeps(State(f, g, f, g, nothing, zero, start_relaxation(omega, zero)), plain, 1, 0.0)
+    return replace(looked, f=f, g=g, error=first)
 
-    Without its last term the matrix is symmetric with eigenvalues in [0, 1] and the null vector e, b^(1/2) at unit
-    length; the term moves e to eigenvalue 1, for else conjugate gradients drift along it once rounding has put
-    something there.
-    """
-    xp = namespace(z)
-    density, a, root_b = parameters
-    row = a * xp.matmul(density, (root_b * z)[..., None])[..., 0]
-    constant = xp.sum(root_b * z, axis=-1) / xp.sum(root_b * root_b, axis=-1)
-    return z - root_b * (xp.matmul(xp.matrix_transpose(density), row[..., None])[..., 0] - constant[..., None])
 
-
-def solve_vjp(cotangent: Any, out: Any, args: tuple[Any, ...], **settings: Any) -> tuple[Any, ...]:
-    """The implicit rule. With K_ij = P_ij/(a_i b_j) the two soft-mins change by
-
-    df = (K B)(dC - dg) - epsilon K db,    dg = (A K)^T (dC - df) - epsilon K^T da,
-
-    so that the adjoints (u, v) of a cotangent (p, q) solve u = p - A K v, v = q - B K^T u. Writing v = q + b^(1/2) z
-    leaves one symmetric system for z, in which no weight is divided by.
-    """
-    p, q = cotangent[:2]
-    if p is None and q is None:
-        return (None,) * len(args)
-    cost, a, b, epsilon, *rest = args
-    f, g = out[:2]
-    xp = namespace(cost)
-    p = xp.zeros_like(f) if p is None else p
-    q = xp.zeros_like(g) if q is None else q
-    exponent = (f[..., :, None] + (g[..., None, :] - cost)) / epsilon
-    density = bounded_exp(exponent)
-    gauge = (xp.sum(p, axis=-1) - xp.sum(q, axis=-1)) / xp.sum(b, axis=-1)
-    q = q + b * gauge[..., None]
-    root_b = xp.sqrt(b)
-    transposed = xp.matrix_transpose(density)
-    pushed = p - a * xp.matmul(density, q[..., None])[..., 0]
-    rhs = -root_b * xp.matmul(transposed, pushed[..., None])[..., 0]
-    tol = 1e-13 if cost.dtype == xp.float64 else 1e-6
-    z = solve_symmetric(rhs, (density, a, root_b), matvec=reduced_hessian, tol=tol)
-    v = q + root_b * z
-    u = p - a * xp.matmul(density, v[..., None])[..., 0]
-    cost_bar = density * (u[..., :, None] * b[..., None, :] + a[..., :, None] * v[..., None, :])
-    a_bar = -epsilon * xp.matmul(density, v[..., None])[..., 0]
-    b_bar = -epsilon * xp.matmul(transposed, u[..., None])[..., 0] + g * gauge[..., None]
-    epsilon_bar = xp.sum(cost_bar * exponent) if library(epsilon) else None
-    return cost_bar, a_bar, b_bar, epsilon_bar, *(None for _ in rest)
+def finish(state: State, problem: Problem, steps: Any, max_steps: int) -> tuple[Any, Any, Any]:
+    """Potentials and the count of steps, after one plain sweep where the last one was over-relaxed."""
+    xp = namespace(state.f)
+    omega = state.relaxation.omega
+    seen = values(omega)
+    if seen is not None and bool(namespace(seen).all(seen == 1.0)):
+        return state.f, state.g, steps
+    late = (omega != 1.0) & (steps < max_steps)
+    plain = replace(state, next_f=state.f, next_g=state.g, relaxation=start_relaxation(1.0, omega))
+    swept, _, _ = log_sweeps(replace(plain, error=xp.ones_like(omega)), replace(problem, adaptive=False), 1, 0.0)
+    f = xp.where(late[..., None], swept.next_f, state.f)
+    g = xp.where(late[..., None], swept.next_g, state.g)
+    return f, g, xp.asarray(steps + xp.astype(late, steps.dtype))
 
 
 @differentiable(solve_vjp)
 @on_host(log_sweeps)
-def solve(cost: Any, a: Any, b: Any, epsilon: Any, f: Any, g: Any, tol: Any, **options: Any) -> tuple[Any, ...]:
+def solve(
+    cost: Any,
+    a: Any,
+    b: Any,
+    epsilon: Any,
+    rho_a: Any,
+    rho_b: Any,
+    f: Any,
+    g: Any,
+    tol: Any,
+    *,
+    omega: float,
+    adaptive: bool,
+    stored: bool,
+    gauge: bool = True,
+    **options: Any,
+) -> tuple[Any, ...]:
     """Potentials, error, steps, code and history; `f` and `g` are where to start, or None."""
-    xp = namespace(cost)
-    problem = Problem(cost, a, b, epsilon)
-    warm = f is not None or g is not None
-    if g is None:  # the first step makes f of g, so that an f alone would be lost
-        g = 0.0 * b if f is None else soft_min(cost, f, a, epsilon, axis=-2)
-    f = 0.0 * a if f is None else f
-    nothing = xp.sum(a, axis=-1) + xp.sum(b, axis=-1)  # the error of no plan at all
-    first = marginal_error(problem, f, g) if warm else nothing
-    looked, _, _ = log_sweeps(State(f, g, f, g, nothing), problem, 1, 0.0)
-    start = State(f, g, looked.next_f, looked.next_g, first)
-    margin = MARGIN if cost.dtype == xp.float64 else MARGIN_FLOAT32
+    xp = namespace(a)
+    balanced = rho_a is None and rho_b is None
+    problem = Problem(cost, a, b, epsilon, rho_a, rho_b, adaptive)
+    margin = MARGIN if a.dtype == xp.float64 else MARGIN_FLOAT32
     run = iterate(
-        log_sweeps, start, problem, tol=tol, margin=margin, patience=PATIENCE, method="transport.sinkhorn", **options
+        kernel_sweeps if stored else log_sweeps,
+        begin(problem, f, g, omega),
+        problem,
+        tol=tol,
+        margin=margin,
+        patience=PATIENCE,
+        **options,
     )
-    f, g = run.state.f, run.state.g
-    shift = xp.sum(b * g, axis=-1) / xp.sum(b, axis=-1)  # the gauge: sum_j b_j g_j = 0
-    f, g = f + shift[..., None], g - shift[..., None]
+    f, g, steps = run.state.f, run.state.g, run.steps
+    if balanced and (adaptive or omega != 1.0):
+        f, g, steps = finish(run.state, problem, steps, options["max_steps"])
+    if balanced and gauge:  # sum_j b_j g_j = 0
+        shift = xp.sum(b * g, axis=-1) / xp.sum(b, axis=-1)
+        f, g = f + shift[..., None], g - shift[..., None]
     final = marginal_error(problem, f, g)
-    return f, g, xp.asarray(final), run.steps, settle(final, tol, run.code), run.history
+    return f, g, xp.asarray(final), steps, settle(final, tol, run.code), run.history
 
 
 @public
 def sinkhorn(
-    cost: A,
+    cost: A | PointCloud[A],
     a: A | None = None,
     b: A | None = None,
     *,
     epsilon: Any,
     method: str = "auto",
+    relaxation: str | float = "auto",
     tol: float | None = None,
     max_steps: int = 10_000,
     init: tuple[A | None, A | None] | None = None,
+    marginal_penalty: Any = None,
     check_every: int | None = None,
     callback: Any = None,
     history: bool | None = None,
@@ -273,12 +231,16 @@ def sinkhorn(
            [0.059601, 0.440399]])
     """
     check_cost(cost)
-    xp = namespace(cost, a, b, epsilon)
-    check_method(method, METHODS)
+    numbers = numbers_of(cost)
+    xp = namespace(numbers, a, b, epsilon)
+    check_method(method, METHODS, cost)
+    omega, adaptive = check_relaxation(relaxation)
     epsilon = check_epsilon(epsilon, cost)
+    rho_a, rho_b = check_penalty(marginal_penalty, cost)
     weights_a = check_weights("a", a, cost, -2)
     weights_b = check_weights("b", b, cost, -1)
-    check_masses(weights_a, weights_b)
+    if rho_a is None and rho_b is None:
+        check_masses(weights_a, weights_b)
     if tol is None:
         tol = 1e-6 if cost.dtype == xp.float64 else 1e-4
     check_limits(tol, max_steps, check_every)
@@ -287,11 +249,27 @@ def sinkhorn(
     f, g = check_init(init, cost, ((*batch, n), (*batch, m)))
 
     wide_a, wide_b = xp.broadcast_to(weights_a, (*batch, n)), xp.broadcast_to(weights_b, (*batch, m))
-    wide_cost = cost if tuple(cost.shape[:-2]) == batch else xp.broadcast_to(cost, (*batch, n, m))
-    options = {"max_steps": int(max_steps), "check_every": check_every, "callback": callback, "history": history}
-    f, g, *rest = solve(wide_cost, wide_a, wide_b, epsilon, f, g, tol, **options)
-    stop = of(cost).stop_gradient
-    final, steps, code, rows = map_arrays(stop, tuple(rest))
-    result = TransportResult(final, steps, code, rows, f, g, wide_cost, wide_a, wide_b, epsilon)
+    wide_cost = widen(cost, batch)
+    f, g, *rest = solve(
+        *(wide_cost, wide_a, wide_b, epsilon, rho_a, rho_b, f, g, tol),
+        omega=omega,
+        adaptive=adaptive,
+        stored=method == "kernel" or (method == "auto" and storable(wide_cost)),
+        max_steps=int(max_steps),
+        check_every=check_every,
+        callback=callback,
+        history=history,
+        method="transport.sinkhorn",
+    )
+    final, steps, code, rows = map_arrays(of(numbers).stop_gradient, tuple(rest))
+    result = TransportResult(final, steps, code, rows, f, g, wide_cost, wide_a, wide_b, epsilon, rho_a, rho_b)
     report(result, "transport.sinkhorn", tol, "A larger epsilon needs fewer steps.")
     return result
+
+
+def storable(cost: Any) -> bool:
+    """Whether a stored kernel pays: for a matrix of moderate size, where products are faster than exponentials."""
+    if is_cloud(cost):
+        return False
+    n, m = cost.shape[-2:]
+    return bool(n * m <= STORABLE) and not of(cost).traced(leaves(cost))
