@@ -56,9 +56,9 @@ def apply(cost: Any, f: Any, g: Any, epsilon: Any, v: Any, *, transpose: bool) -
         return NotImplemented
     out = np.empty((*f.shape[:-1], v.shape[-1], (g if transpose else f).shape[-1]), dtype=f.dtype)
     for k in np.ndindex(f.shape[:-1]):
-        vectors = (np.ascontiguousarray(x[k]) for x in (f, g))
+        f_k, g_k = (np.ascontiguousarray(x[k]) for x in (f, g))
         columns = np.ascontiguousarray(np.broadcast_to(v, (*f.shape[:-1], *v.shape[-2:]))[k].T)
-        products(source_of(cost, k), *vectors, float(epsilon), columns, out[k], transpose, highest(f))
+        products(source_of(cost, k), f_k, g_k, float(epsilon), columns, out[k], transpose, highest(f))
     return np.ascontiguousarray(np.swapaxes(out, -1, -2))
 
 

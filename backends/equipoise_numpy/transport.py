@@ -293,8 +293,8 @@ def marginals(cost: Any, f: Any, g: Any, a: Any, b: Any, epsilon: Any) -> Any:
         return NotImplemented
     rows, columns = np.empty(f.shape, dtype=f.dtype), np.empty(g.shape, dtype=np.float64)
     for k in np.ndindex(f.shape[:-1]):
-        vectors = (np.ascontiguousarray(x[k]) for x in (f, g, a, b))
-        sums(source_of(cost, k), *vectors, float(epsilon), rows[k], columns[k], WINDOWS[f.dtype][0])
+        f_k, g_k, a_k, b_k = (np.ascontiguousarray(x[k]) for x in (f, g, a, b))
+        sums(source_of(cost, k), f_k, g_k, a_k, b_k, float(epsilon), rows[k], columns[k], WINDOWS[f.dtype][0])
     return rows, columns.astype(f.dtype)
 
 
@@ -318,6 +318,6 @@ def soft_min(cost: Any, potential: Any, weights: Any, epsilon: Any, *, axis: int
     out = np.empty((*potential.shape[:-1], n), dtype=potential.dtype)
     for k in np.ndindex(out.shape[:-1]):
         source = source_of(cost, k) if axis == -1 else transposed(source_of(cost, k))
-        vectors = (np.ascontiguousarray(x[k]) for x in (potential, weights))
-        soft_rows(source, *vectors, float(epsilon), out[k], WINDOWS[potential.dtype][0])
+        there, masses = (np.ascontiguousarray(x[k]) for x in (potential, weights))
+        soft_rows(source, there, masses, float(epsilon), out[k], WINDOWS[potential.dtype][0])
     return out
