@@ -15,9 +15,9 @@ import numpy as np
 from numba.core import types
 from numba.extending import overload
 
-from .exponential import CALLER
+from .exponential import CALLER, exp
 
-__all__ = ["entry", "row", "source_of", "transposed"]
+__all__ = ["entry", "row", "scaled_row", "source_of", "transposed"]
 
 METRICS = {"sqeuclidean": 0, "euclidean": 1, "cityblock": 2}
 
@@ -138,3 +138,77 @@ def cloud_entry(x, y, metric, j):  # type: ignore[no-untyped-def]
         apart = x[k] - y[k, j]
         total += abs(apart) if metric == 2 else apart * apart
     return math.sqrt(total) if metric == 1 else total
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Rows of a plan's density
+
+
+def scaled_row(source: Any, i: int, g: Any, inverse: Any, shift: Any, weights: Any, density: Any, buffer: Any) -> Any:
+    """density_j = exp((g_j - C_ij)/epsilon + shift) inside a compiled loop; returns its sum with the weights.
+
+    Squared distances in one, two and three dimensions go straight into the exponent, all others by way of `buffer`.
+    """
+    raise TypeError("only for use in compiled code")
+
+
+@overload(scaled_row)
+def _scaled_row(source, i, g, inverse, shift, weights, density, buffer):  # type: ignore[no-untyped-def]
+    if isinstance(source, types.Array):
+        return lambda source, i, g, inverse, shift, weights, density, buffer: scaled(
+            source[i], g, inverse, shift, weights, density
+        )
+    return lambda source, i, g, inverse, shift, weights, density, buffer: scaled_cloud(
+        source[0][i], source[1], source[2], g, inverse, shift, weights, density, buffer
+    )
+
+
+@numba.njit(fastmath=CALLER, cache=True)
+def scaled(cost, g, inverse, shift, weights, density):  # type: ignore[no-untyped-def]
+    total = cost.dtype.type(0.0)
+    for j in range(cost.size):
+        e = exp((g[j] - cost[j]) * inverse + shift)
+        density[j] = e
+        total += weights[j] * e
+    return total
+
+
+@numba.njit(fastmath=CALLER, cache=True)
+def scaled_cloud(x, y, metric, g, inverse, shift, weights, density, buffer):  # type: ignore[no-untyped-def]
+    if metric == 0 and x.size == 1:
+        return scaled1(x[0], y[0], g, inverse, shift, weights, density)
+    if metric == 0 and x.size == 2:
+        return scaled2(x[0], x[1], y[0], y[1], g, inverse, shift, weights, density)
+    if metric == 0 and x.size == 3:
+        return scaled3(x[0], x[1], x[2], y[0], y[1], y[2], g, inverse, shift, weights, density)
+    return scaled(cloud_row(x, y, metric, buffer), g, inverse, shift, weights, density)
+
+
+@numba.njit(fastmath=CALLER, cache=True)
+def scaled1(x0, y0, g, inverse, shift, weights, density):  # type: ignore[no-untyped-def]
+    total = x0 - x0
+    for j in range(g.size):
+        e = exp((g[j] - (x0 - y0[j]) ** 2) * inverse + shift)
+        density[j] = e
+        total += weights[j] * e
+    return total
+
+
+@numba.njit(fastmath=CALLER, cache=True)
+def scaled2(x0, x1, y0, y1, g, inverse, shift, weights, density):  # type: ignore[no-untyped-def]
+    total = x0 - x0
+    for j in range(g.size):
+        e = exp((g[j] - ((x0 - y0[j]) ** 2 + (x1 - y1[j]) ** 2)) * inverse + shift)
+        density[j] = e
+        total += weights[j] * e
+    return total
+
+
+@numba.njit(fastmath=CALLER, cache=True)
+def scaled3(x0, x1, x2, y0, y1, y2, g, inverse, shift, weights, density):  # type: ignore[no-untyped-def]
+    total = x0 - x0
+    for j in range(g.size):
+        e = exp((g[j] - ((x0 - y0[j]) ** 2 + (x1 - y1[j]) ** 2 + (x2 - y2[j]) ** 2)) * inverse + shift)
+        density[j] = e
+        total += weights[j] * e
+    return total

@@ -13,8 +13,8 @@ from typing import Any
 import numba
 import numpy as np
 
-from .exponential import CALLER, exp
-from .rows import entry, row, source_of, transposed
+from .exponential import CALLER
+from .rows import entry, row, scaled_row, source_of, transposed
 
 __all__ = ["log_sweeps", "marginals", "soft_min"]
 
@@ -23,17 +23,6 @@ __all__ = ["log_sweeps", "marginals", "soft_min"]
 WINDOWS = {np.dtype(np.float64): (1e100, 1e150), np.dtype(np.float32): (1e4, 1e26)}
 BLOCK = 32  # rows whose column sums are added in the array's own precision
 FURTHEST = 80.0  # exponents of sums that only tell how far off an iterate is
-
-
-@numba.njit(fastmath=CALLER, cache=True)
-def scaled_row(cost, g, inverse, shift, weights, density):  # type: ignore[no-untyped-def]
-    """density_j = exp((g_j - C_j)/epsilon + shift); its sum with the weights."""
-    total = cost.dtype.type(0.0)
-    for j in range(cost.size):
-        e = exp((g[j] - cost[j]) * inverse + shift)
-        density[j] = e
-        total += weights[j] * e
-    return total
 
 
 @numba.njit(fastmath=CALLER, cache=True)
@@ -60,15 +49,15 @@ def flush(columns, block):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True)
-def log_sum(cost, g, inverse, shift, weights, density, window):  # type: ignore[no-untyped-def]
-    """log sum_j b_j exp((g_j - C_j)/epsilon + shift) with the carried shift or, where that fails, with one that cannot.
+def log_sum(source, i, g, inverse, shift, weights, density, buffer, window):  # type: ignore[no-untyped-def]
+    """log sum_j b_j exp((g_j - C_ij)/epsilon + shift) with the carried shift or, where that fails, a safe one.
 
     Returns the logarithm and the shift that was used; `density` holds the terms.
     """
-    total = scaled_row(cost, g, inverse, shift, weights, density)
+    total = scaled_row(source, i, g, inverse, shift, weights, density, buffer)
     if not 1.0 / window < total < window:
-        shift = -largest(cost, g, inverse, weights)
-        total = scaled_row(cost, g, inverse, shift, weights, density)
+        shift = -largest(row(source, i, buffer), g, inverse, weights)
+        total = scaled_row(source, i, g, inverse, shift, weights, density, buffer)
     return math.log(total), shift
 
 
@@ -107,12 +96,21 @@ def dual(weights, potential, rho):  # type: ignore[no-untyped-def]
 @numba.njit(cache=True)
 def mass_shift(f, g, a, b, rho_a, rho_b):  # type: ignore[no-untyped-def]
     """t such that f + t and g - t leave the plan and balance the targets."""
-    total_a = total_b = 0.0
-    for i in range(f.size):
-        total_a += a[i] * (1.0 + growth(-f[i] / rho_a))
-    for j in range(g.size):
-        total_b += b[j] * (1.0 + growth(-g[j] / rho_b))
-    return math.log(total_a / total_b) / (1.0 / rho_a + 1.0 / rho_b)
+    return (log_total(a, f, rho_a) - log_total(b, g, rho_b)) / (1.0 / rho_a + 1.0 / rho_b)
+
+
+@numba.njit(cache=True)
+def log_total(weights, potential, rho):  # type: ignore[no-untyped-def]
+    """log sum_i a_i exp(-f_i/rho)."""
+    shift = -np.inf
+    for i in range(weights.size):
+        if weights[i] > 0.0:
+            shift = max(shift, -potential[i] / rho)
+    total = 0.0
+    for i in range(weights.size):
+        if weights[i] > 0.0:
+            total += weights[i] * math.exp(-potential[i] / rho - shift)
+    return math.log(total) + shift
 
 
 @numba.njit(cache=True)
@@ -180,7 +178,7 @@ def sweep_rows(source, a, b, epsilon, rho_a, f, g, next_f, omega, work, columns,
     block[:] = 0.0
     for i in range(n):
         carried = f[i] * inverse
-        logarithm, shift = log_sum(row(source, i, buffer), g, inverse, carried, b, density, window)
+        logarithm, shift = log_sum(source, i, g, inverse, carried, b, density, buffer, window)
         grown = logarithm + (carried - shift)  # log of (P 1)_i / a_i
         sum_i = growth(grown)
         error += a[i] * abs(sum_i - growth(-f[i] / rho_a))
@@ -277,7 +275,7 @@ def sums(source, f, g, a, b, epsilon, rows, columns, window):  # type: ignore[no
     columns[:] = 0.0
     for i in range(f.size):
         carried = f[i] * inverse
-        logarithm, shift = log_sum(row(source, i, buffer), g, inverse, carried, b, density, window)
+        logarithm, shift = log_sum(source, i, g, inverse, carried, b, density, buffer, window)
         rows[i] = a[i] * math.exp(logarithm + (carried - shift))
         if a[i] > 0.0:
             add_row(block, f.dtype.type(a[i] * math.exp(carried - shift)), density)
@@ -305,7 +303,7 @@ def soft_rows(source, g, b, epsilon, out, window):  # type: ignore[no-untyped-de
     inverse = g.dtype.type(1.0 / epsilon)
     shift = g.dtype.type(0.0)
     for i in range(out.size):
-        logarithm, shift = log_sum(row(source, i, buffer), g, inverse, shift, b, density, window)
+        logarithm, shift = log_sum(source, i, g, inverse, shift, b, density, buffer, window)
         out[i] = -epsilon * (logarithm - shift)
         shift = g.dtype.type(shift - logarithm)
 

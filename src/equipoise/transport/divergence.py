@@ -1,7 +1,7 @@
 """The debiased divergence: a transport cost between two clouds that is zero where they agree, in spite of the entropy.
 
-Entropic transport of a cloud to itself is not free: its minimum lies at a shrunken cloud. The divergence takes that off,
-half for either side. The terms of one cloud with itself have one potential, and an averaged step finds it in a few
+Entropic transport of a cloud to itself is not free: its minimum lies at a shrunken cloud. The divergence takes that
+off, half for either side. The terms of one cloud with itself have one potential, and an averaged step finds it in a few
 sweeps; the term between the two starts from both. So if the clouds agree, all three are the same numbers, and the
 divergence is exactly zero.
 """
@@ -68,7 +68,7 @@ def self_vjp(cotangent: Any, out: Any, args: tuple[Any, ...], **settings: Any) -
     p = cotangent[0]
     if p is None:
         return (None,) * len(args)
-    cost, a, epsilon, rho, tol = args
+    cost, a, epsilon, rho, _ = args
     f = out[0]
     bars = solve_vjp((0.5 * p, 0.5 * p), (f, f), (cost, a, a, epsilon, rho, rho))
     cost_bar, a_bar, b_bar, epsilon_bar, *rho_bars = bars
@@ -137,7 +137,9 @@ class DivergenceResult(Outcome[A], Generic[A]):
 
 @public
 def _value(r: DivergenceResult[A]) -> A:
-    value: Any = r.cross.value - (0.5 * r.self_x.value + 0.5 * r.self_y.value)
+    own_x: Any = r.self_x.value
+    own_y: Any = r.self_y.value
+    value: Any = r.cross.value - (0.5 * own_x + 0.5 * own_y)
     if r.cross.rho_a is None:
         return value
     apart = total(r.cross.a) - total(r.cross.b)
@@ -260,7 +262,8 @@ def sinkhorn_divergence(
     def alone(points: Any, weights: Any) -> TransportResult[Any]:
         own: Any = rebuild(PointCloud, (points, None), (metric,))
         f, *rest = solve_self(own, weights, epsilon, rho, tol, **options)
-        return TransportResult(*map_arrays(stop, tuple(rest)), f, f, own, weights, weights, epsilon, rho, rho)
+        final, steps, code, rows = map_arrays(stop, tuple(rest))
+        return TransportResult(final, steps, code, rows, f, f, own, weights, weights, epsilon, rho, rho)
 
     self_x, self_y = alone(cost.x, a), alone(cost.y, b)
     f, g, *rest = solve(
@@ -271,7 +274,8 @@ def sinkhorn_divergence(
         gauge=False,
         **options,
     )
-    cross = TransportResult(*map_arrays(stop, tuple(rest)), f, g, cost, a, b, epsilon, rho, rho)
+    final, steps, code, rows = map_arrays(stop, tuple(rest))
+    cross: TransportResult[Any] = TransportResult(final, steps, code, rows, f, g, cost, a, b, epsilon, rho, rho)
     error = xp.maximum(cross.error, xp.maximum(self_x.error, self_y.error))
     code = xp.maximum(cross.code, xp.maximum(self_x.code, self_y.code))
     steps = cross.steps + self_x.steps + self_y.steps

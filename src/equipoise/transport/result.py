@@ -52,11 +52,12 @@ def value_vjp(cotangent: Any, value: Any, args: tuple[Any, ...]) -> tuple[Any, .
 
 
 def slope(potential: Any, opposite: Any, epsilon: Any, rho: Any) -> Any:
-    """The derivative of the value in a weight; balanced, up to what a change that keeps the mass does not see."""
+    """The derivative of the value in a weight."""
+    met = 1.0 - opposite[..., None]
     if rho is None:
-        return potential
+        return potential - epsilon * met
     grown = growth(-potential / rho)  # (P 1)_i / a_i - 1, at the solution
-    return -rho * grown - epsilon * (1.0 + grown - opposite[..., None])
+    return -rho * grown - epsilon * (grown + met)
 
 
 def penalty_bar(v: Any, weights: Any, potential: Any, rho: Any) -> Any:

@@ -109,10 +109,14 @@ def mass_shift(f: Any, g: Any, problem: Problem) -> Any:
     xp = namespace(f)
     a, b, rho_a, rho_b = problem.a, problem.b, problem.rho_a, problem.rho_b
 
-    def total(weights: Any, potential: Any, rho: Any) -> Any:
-        return xp.sum(weights if rho is None else weights * (1.0 + growth(-potential / rho)), axis=-1)
+    def log_total(weights: Any, potential: Any, rho: Any) -> Any:
+        if rho is None:
+            return xp.log(xp.sum(weights, axis=-1))
+        exponent = xp.where(weights > 0, -potential / rho, xp.full_like(potential, -xp.inf))
+        shift = xp.max(exponent, axis=-1, keepdims=True)
+        return shift[..., 0] + xp.log(xp.sum(weights * xp.exp(exponent - shift), axis=-1))
 
-    apart = xp.log(total(a, f, rho_a) / total(b, g, rho_b))
+    apart = xp.asarray(log_total(a, f, rho_a) - log_total(b, g, rho_b))
     if rho_a is None or rho_b is None:
         return apart * (rho_b if rho_a is None else rho_a)
     return apart / (1.0 / rho_a + 1.0 / rho_b)
