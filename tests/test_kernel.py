@@ -21,6 +21,8 @@ from equipoise.transport import PointCloud
 from equipoise.transport.pointcloud import METRICS
 from equipoise.transport.sweeps import Problem, State, start_relaxation
 
+from .transport import test_barycenter, test_sliced
+
 INSTALLED = ["numpy", "torch", "jax"]
 
 
@@ -123,11 +125,15 @@ SAMPLES: dict[str, Callable[[np.random.Generator, str], Any]] = {
     "array.index_sum": index_sum,
     "random.philox": philox,
     "transport.apply": apply,
+    "transport.barycenter_start": test_barycenter.sample_start,
+    "transport.barycenter_sweeps": test_barycenter.sample,
     "transport.exponent_sum": exponent_sum,
     "transport.kernel_sweeps": kernel_sweeps,
     "transport.log_sweeps": log_sweeps,
     "transport.marginals": marginals,
     "transport.pull": pull,
+    "transport.quantile_cost": test_sliced.samples,
+    "transport.quantile_slopes": test_sliced.samples,
     "transport.soft_min": soft_min,
 }
 

@@ -47,7 +47,7 @@ def measure(fraction: float) -> dict[str, Figures]:
     import ot
 
     import equipoise as eq
-    from equipoise.transport.barycenter import barycenter
+    from equipoise.transport import barycenter
 
     keep_freed_memory()
     histograms, cost = problem()
@@ -135,7 +135,7 @@ class Debiased:
     param_names: ClassVar = ["epsilon over range"]
 
     def setup(self, fraction: float) -> None:
-        from equipoise.transport.barycenter import barycenter
+        from equipoise.transport import barycenter
 
         histograms, cost = problem()
         with warnings.catch_warnings():

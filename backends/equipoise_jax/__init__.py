@@ -34,11 +34,15 @@ class Jax(Eager):
     borrows: Collection[str] = frozenset(
         {
             "transport.apply",
+            "transport.barycenter_start",
+            "transport.barycenter_sweeps",
             "transport.exponent_sum",
             "transport.kernel_sweeps",
             "transport.log_sweeps",
             "transport.marginals",
             "transport.pull",
+            "transport.quantile_cost",
+            "transport.quantile_slopes",
             "transport.soft_min",
         }
     )

@@ -22,11 +22,15 @@ _PLAIN = {
 _NUMBA = {
     "random.philox": "equipoise_numpy.random:philox",
     "transport.apply": "equipoise_numpy.products:apply",
+    "transport.barycenter_start": "equipoise_numpy.barycenter:barycenter_start",
+    "transport.barycenter_sweeps": "equipoise_numpy.barycenter:barycenter_sweeps",
     "transport.exponent_sum": "equipoise_numpy.products:exponent_sum",
     "transport.kernel_sweeps": "equipoise_numpy.absorbed:kernel_sweeps",
     "transport.log_sweeps": "equipoise_numpy.transport:log_sweeps",
     "transport.marginals": "equipoise_numpy.transport:marginals",
     "transport.pull": "equipoise_numpy.products:pull",
+    "transport.quantile_cost": "equipoise_numpy.sliced:quantile_cost",
+    "transport.quantile_slopes": "equipoise_numpy.sliced:quantile_slopes",
     "transport.soft_min": "equipoise_numpy.transport:soft_min",
 }
 

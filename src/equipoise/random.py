@@ -51,6 +51,7 @@ class Stream(enum.IntEnum):
     PRECONDITION = 9
     QUASIMETRIC = 10
     DIRECTIONS = 11  # starts of power and Lanczos iterations
+    PROJECTIONS = 12  # directions of sliced transport; index: the direction; a normal number a coordinate, along blocks
 
 
 def key(rng: int | np.random.Generator) -> tuple[int, int]:
