@@ -21,7 +21,7 @@ from equipoise.transport import PointCloud
 from equipoise.transport.pointcloud import METRICS
 from equipoise.transport.sweeps import Problem, State, start_relaxation
 
-from .transport import test_barycenter, test_sliced
+from .transport import test_barycenter, test_newton, test_sliced
 
 INSTALLED = ["numpy", "torch", "jax"]
 
@@ -131,6 +131,8 @@ SAMPLES: dict[str, Callable[[np.random.Generator, str], Any]] = {
     "transport.kernel_sweeps": kernel_sweeps,
     "transport.log_sweeps": log_sweeps,
     "transport.marginals": marginals,
+    "transport.newton_direction": test_newton.newton_direction,
+    "transport.newton_look": test_newton.newton_look,
     "transport.pull": pull,
     "transport.quantile_cost": test_sliced.samples,
     "transport.quantile_slopes": test_sliced.samples,

@@ -40,6 +40,8 @@ class Jax(Eager):
             "transport.kernel_sweeps",
             "transport.log_sweeps",
             "transport.marginals",
+            "transport.newton_direction",
+            "transport.newton_look",
             "transport.pull",
             "transport.quantile_cost",
             "transport.quantile_slopes",

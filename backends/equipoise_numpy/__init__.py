@@ -28,6 +28,8 @@ _NUMBA = {
     "transport.kernel_sweeps": "equipoise_numpy.absorbed:kernel_sweeps",
     "transport.log_sweeps": "equipoise_numpy.transport:log_sweeps",
     "transport.marginals": "equipoise_numpy.transport:marginals",
+    "transport.newton_direction": "equipoise_numpy.newton:newton_direction",
+    "transport.newton_look": "equipoise_numpy.newton:newton_look",
     "transport.pull": "equipoise_numpy.products:pull",
     "transport.quantile_cost": "equipoise_numpy.sliced:quantile_cost",
     "transport.quantile_slopes": "equipoise_numpy.sliced:quantile_slopes",

@@ -118,5 +118,12 @@ def solve_symmetric(
     size = xp.where(square > 0, xp.sqrt(square), xp.ones_like(square))
     start = _ConjugateGradients(xp.zeros_like(rhs), rhs, rhs, square)
     return iterate(
-        _advance(matvec), start, (parameters, size), tol=tol, max_steps=max_steps, history=False, patience=50
+        _advance(matvec),
+        start,
+        (parameters, size),
+        tol=tol,
+        max_steps=max_steps,
+        history=False,
+        patience=50,
+        nested=True,
     ).state.x

@@ -15,6 +15,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -59,11 +60,12 @@ class Options:
     callback: Callable[[Info], Any] | None
     history: bool | None
     method: str
+    nested: bool
 
     @property
     def listening(self) -> bool:
         """Whether somebody wants to hear of every check, so that the loop must be a Python one."""
-        return self.callback is not None or _settings.get() is not None
+        return self.callback is not None or (_settings.get() is not None and not self.nested)
 
 
 @record
@@ -107,6 +109,7 @@ def iterate(
     callback: Callable[[Info], Any] | None = None,
     history: bool | None = None,
     method: str = "iterate",
+    nested: bool = False,
 ) -> Iterated:
     """Advance `state` until its error is no longer above `tol`.
 
@@ -137,6 +140,8 @@ def iterate(
         Record a row a check. None records where that is free: in a Python loop.
     method
         The name by which the user called it.
+    nested
+        For a loop inside a step of another one: it draws no progress bar, and leaves Ctrl-C to the loop around it.
 
     Returns
     -------
@@ -155,6 +160,7 @@ def iterate(
         callback,
         history,
         method,
+        nested,
     )
     if not check_every:
         chunked = isinstance(advance, Kernel) and advance.overridden(backend)
@@ -169,7 +175,7 @@ def python_loop(backend: Backend, advance: Advance, state: Tree, data: Tree, opt
     target, shown = float(tol), float(options.tol)
     rows: list[tuple[int, float, float]] = []
     taken = 0
-    with listener() as show:
+    with nullcontext() if options.nested else listener() as show:
         like_error = advance(state, data, 0, tol)[2]
         error = backend.to_numpy(like_error)
         steps = np.zeros(error.shape, dtype=np.int64)
@@ -203,6 +209,8 @@ def python_loop(backend: Backend, advance: Advance, state: Tree, data: Tree, opt
                 new, done, fresh = advance(state, data, limit, tol)
                 fresh_host = backend.to_numpy(fresh)
             except KeyboardInterrupt:
+                if options.nested:
+                    raise
                 code = np.where(active, Status.INTERRUPTED, code)
                 break
             if np.all(active):
