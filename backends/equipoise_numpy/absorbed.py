@@ -77,7 +77,7 @@ def stored_rows(stored, here, a, epsilon, rho_a, f, next_f, omega, weights, bloc
             r = i + k
             grown = math.log(sums[k]) + (f[r] - here[r]) * inverse
             sum_r = growth(grown)
-            error += a[r] * abs(sum_r - growth(-f[r] / rho_a))
+            error += a[r] * abs(sum_r - (0.0 if math.isinf(rho_a) else growth(-f[r] / rho_a)))
             mass += a[r] * (1.0 + sum_r)
             next_f[r] = f[r] + omega * (damp * (f[r] - epsilon * grown) - f[r])
             scales[k] = a[r] * math.exp((next_f[r] - here[r]) * inverse)
@@ -114,7 +114,7 @@ def stored_sweeps(cost, a, b, epsilon, rho, fields, scalars, relaxation, adaptiv
     f, g, next_f, next_g = fields
     inverse = f.dtype.type(1.0 / epsilon)
     near = (20.0 if f.itemsize == 8 else 10.0) * epsilon
-    work = np.empty((3, g.size), dtype=g.dtype)
+    buffer, work = np.empty((1, g.size), dtype=g.dtype), np.empty((2, g.size), dtype=g.dtype)
     columns = np.empty(g.size, dtype=np.float64)
     here, there = np.empty_like(f), np.empty_like(g)
     stored = np.empty((0, g.size), dtype=g.dtype)
@@ -143,7 +143,7 @@ def stored_sweeps(cost, a, b, epsilon, rho, fields, scalars, relaxation, adaptiv
             fine = soft_columns_stored(there, epsilon, columns) and math.isfinite(error)
         if not fine:
             fresh = False
-            error, mass = sweep_rows(cost, a, b, epsilon, rho[0], f, g, next_f, omega, work, columns, window[0])
+            error, mass = sweep_rows(cost, a, b, epsilon, rho[0], f, g, next_f, omega, buffer, work, columns, window[0])
             soft_columns(cost, next_f, g, a, epsilon, columns, window[1])
         scalars[0] = error + scalars[1]
         scalars[1] = close(columns, a, b, epsilon, rho[0], rho[1], g, next_f, next_g, omega)

@@ -14,7 +14,7 @@ import numba
 import numpy as np
 
 from .exponential import CALLER, exp
-from .rows import row, source_of
+from .rows import PANEL, row, source_of
 from .transport import BLOCK, WINDOWS, add_row, dual, flush, growth, log_sum, penalties, soft_columns
 
 __all__ = ["newton_direction", "newton_look"]
@@ -33,8 +33,8 @@ def look(source, a, b, epsilon, rho_a, rho_b, f, g, next_f, soft, window):  # ty
     n = f.size
     inverse = g.dtype.type(1.0 / epsilon)
     damp = 1.0 / (1.0 + epsilon / rho_a)
-    work = np.zeros((3, g.size), dtype=g.dtype)
-    buffer, density, block = work[0], work[1], work[2]
+    buffer, work = np.empty((PANEL, g.size), dtype=g.dtype), np.zeros((2, g.size), dtype=g.dtype)
+    density, block = work[0], work[1]
     columns = np.zeros(g.size, dtype=np.float64)
     mass = 0.0
     for i in range(n):

@@ -8,7 +8,7 @@ import numba
 import numpy as np
 
 from .exponential import CALLER, exp
-from .rows import row, source_of
+from .rows import PANEL, row, source_of
 from .transport import WINDOWS
 
 __all__ = ["apply", "exponent_sum", "pull"]
@@ -39,7 +39,7 @@ def add_to(out, scale, x):  # type: ignore[no-untyped-def]
 def products(source, f, g, epsilon, v, out, transpose, highest):  # type: ignore[no-untyped-def]
     """D v or D^T v; `v` and `out` hold one vector a row."""
     inverse = f.dtype.type(1.0 / epsilon)
-    buffer, density = np.empty_like(g), np.empty_like(g)
+    buffer, density = np.empty((PANEL, g.size), dtype=g.dtype), np.empty_like(g)
     out[:] = 0
     for i in range(f.size):
         density_row(row(source, i, buffer), f[i], g, inverse, highest, density)
@@ -89,7 +89,7 @@ def exponent_row(cost, here, g, inverse, weights, highest):  # type: ignore[no-u
 @numba.njit(cache=True)
 def exponents(source, f, g, epsilon, left, right, highest):  # type: ignore[no-untyped-def]
     inverse = f.dtype.type(1.0 / epsilon)
-    buffer, weights = np.empty_like(g), np.empty_like(g)
+    buffer, weights = np.empty((PANEL, g.size), dtype=g.dtype), np.empty_like(g)
     total = 0.0
     for i in range(f.size):
         weigh_row(weights, left[i], right)
@@ -148,7 +148,7 @@ def pulls(source, f, g, epsilon, left, right, x_bar, y_bar, highest):  # type: i
     x, y, metric = source
     inverse = f.dtype.type(1.0 / epsilon)
     factor = f.dtype.type(2.0 if metric == 0 else 1.0)
-    buffer, density, weights = np.empty_like(g), np.empty_like(g), np.empty_like(g)
+    buffer, density, weights = np.empty((PANEL, g.size), dtype=g.dtype), np.empty_like(g), np.empty_like(g)
     y_bar[:] = 0
     for i in range(f.size):
         cost = row(source, i, buffer)

@@ -1,5 +1,8 @@
 """Rows of a cost for numba kernels: read from a dense matrix, or computed from the points of a cloud into a buffer.
 
+A buffer of one row serves any order. With one of `PANEL` rows, which asks for rows in ascending order from 0, four
+rows in many dimensions are made at a time, which halves what they cost.
+
 A kernel written against :func:`row` and :func:`entry` serves both. The row of a cloud stays in the first-level cache
 between its making and its use, so that it costs arithmetic and no traffic. Distances are sums of squared differences,
 not ``|x|^2 + |y|^2 - 2 x.y``: near points keep their digits, and at few dimensions it is no slower.
@@ -19,6 +22,7 @@ from .exponential import CALLER, exp
 
 __all__ = ["entry", "row", "scaled_row", "source_of", "transposed"]
 
+PANEL = 4
 METRICS = {"sqeuclidean": 0, "euclidean": 1, "cityblock": 2}
 
 
@@ -52,6 +56,8 @@ def entry(source: Any, i: int, j: int) -> Any:
 def _row(source, i, buffer):  # type: ignore[no-untyped-def]
     if isinstance(source, types.Array):
         return lambda source, i, buffer: source[i]
+    if buffer.ndim == 2:
+        return lambda source, i, buffer: panel_row(source[0], i, source[1], source[2], buffer)
     return lambda source, i, buffer: cloud_row(source[0][i], source[1], source[2], buffer)
 
 
@@ -87,6 +93,49 @@ def cloud_row(x, y, metric, out):  # type: ignore[no-untyped-def]
     if metric == 1:
         root(out)
     return out
+
+
+@numba.njit(fastmath=CALLER, cache=True)
+def panel_row(points, i, y, metric, panel):  # type: ignore[no-untyped-def]
+    """The row of the i-th of the `points`, of a panel that its first row fills."""
+    d = points.shape[1]
+    if metric == 2 or d <= 3:
+        return cloud_row(points[i], y, metric, panel[0])
+    k = i % PANEL
+    if k:
+        return panel[k]
+    whole = i + PANEL <= points.shape[0]
+    if not whole:
+        for r in range(points.shape[0] - i):
+            cloud_row(points[i + r], y, metric, panel[r])
+        return panel[0]
+    panel[:] = 0
+    for c in range(0, d - d % 4, 4):
+        add_square4x4(panel, points[i : i + 4, c : c + 4], y[c : c + 4])
+    for r in range(PANEL):
+        for c in range(d - d % 4, d):
+            add_square1(panel[r], points[i + r, c], y[c])
+        if metric == 1:
+            root(panel[r])
+    return panel[0]
+
+
+@numba.njit(fastmath=CALLER, cache=True, inline="always")
+def add_square4x4(panel, x, y):  # type: ignore[no-untyped-def]
+    """Four dimensions of four rows: what is loaded once serves four times.
+
+    Two arrays, not their eight rows, for else the compiler cannot tell that they do not overlap.
+    """
+    a0, a1, a2, a3 = x[0, 0], x[0, 1], x[0, 2], x[0, 3]
+    b0, b1, b2, b3 = x[1, 0], x[1, 1], x[1, 2], x[1, 3]
+    c0, c1, c2, c3 = x[2, 0], x[2, 1], x[2, 2], x[2, 3]
+    d0, d1, d2, d3 = x[3, 0], x[3, 1], x[3, 2], x[3, 3]
+    for j in range(panel.shape[1]):
+        p, q, r, s = y[0, j], y[1, j], y[2, j], y[3, j]
+        panel[0, j] += (a0 - p) ** 2 + (a1 - q) ** 2 + (a2 - r) ** 2 + (a3 - s) ** 2
+        panel[1, j] += (b0 - p) ** 2 + (b1 - q) ** 2 + (b2 - r) ** 2 + (b3 - s) ** 2
+        panel[2, j] += (c0 - p) ** 2 + (c1 - q) ** 2 + (c2 - r) ** 2 + (c3 - s) ** 2
+        panel[3, j] += (d0 - p) ** 2 + (d1 - q) ** 2 + (d2 - r) ** 2 + (d3 - s) ** 2
 
 
 @numba.njit(fastmath=CALLER, cache=True)
@@ -159,7 +208,7 @@ def _scaled_row(source, i, g, inverse, shift, weights, density, buffer):  # type
             source[i], g, inverse, shift, weights, density
         )
     return lambda source, i, g, inverse, shift, weights, density, buffer: scaled_cloud(
-        source[0][i], source[1], source[2], g, inverse, shift, weights, density, buffer
+        source, i, g, inverse, shift, weights, density, buffer
     )
 
 
@@ -174,14 +223,15 @@ def scaled(cost, g, inverse, shift, weights, density):  # type: ignore[no-untype
 
 
 @numba.njit(fastmath=CALLER, cache=True)
-def scaled_cloud(x, y, metric, g, inverse, shift, weights, density, buffer):  # type: ignore[no-untyped-def]
+def scaled_cloud(source, i, g, inverse, shift, weights, density, buffer):  # type: ignore[no-untyped-def]
+    x, y, metric = source[0][i], source[1], source[2]
     if metric == 0 and x.size == 1:
         return scaled1(x[0], y[0], g, inverse, shift, weights, density)
     if metric == 0 and x.size == 2:
         return scaled2(x[0], x[1], y[0], y[1], g, inverse, shift, weights, density)
     if metric == 0 and x.size == 3:
         return scaled3(x[0], x[1], x[2], y[0], y[1], y[2], g, inverse, shift, weights, density)
-    return scaled(cloud_row(x, y, metric, buffer), g, inverse, shift, weights, density)
+    return scaled(row(source, i, buffer), g, inverse, shift, weights, density)
 
 
 @numba.njit(fastmath=CALLER, cache=True)

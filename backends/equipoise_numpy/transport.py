@@ -13,8 +13,8 @@ from typing import Any
 import numba
 import numpy as np
 
-from .exponential import CALLER
-from .rows import entry, row, scaled_row, source_of, transposed
+from .exponential import CALLER, exp
+from .rows import PANEL, entry, row, scaled_row, source_of, transposed
 
 __all__ = ["log_sweeps", "marginals", "soft_min"]
 
@@ -125,11 +125,23 @@ def close(soft, a, b, epsilon, rho_a, rho_b, g, next_f, next_g, omega):  # type:
         shift = mass_shift(next_f, next_g, a, b, rho_a, rho_b)
         for i in range(next_f.size):
             next_f[i] += shift
-    gap = 0.0
     for j in range(g.size):
         next_g[j] -= shift
-        gap += b[j] * abs(growth(soft[j]) - growth(-next_g[j] / rho_b))
-    return gap
+    return amiss(b, soft, next_g, rho_b)
+
+
+@numba.njit(fastmath=CALLER, cache=True)
+def amiss(weights, exponents, potential, rho):  # type: ignore[no-untyped-def]
+    """sum_j b_j |exp(x_j) - exp(-g_j/rho)|: what the sums b_j exp(x_j) lack."""
+    total = 0.0
+    if math.isinf(rho):
+        for j in range(weights.size):
+            total += weights[j] * abs(exp(min(exponents[j], FURTHEST)) - 1.0)
+    else:
+        for j in range(weights.size):
+            wanted = exp(min(-np.float64(potential[j]) / rho, FURTHEST))
+            total += weights[j] * abs(exp(min(exponents[j], FURTHEST)) - wanted)
+    return total
 
 
 @numba.njit(cache=True)
@@ -166,12 +178,12 @@ def adapt(relaxation, error, value, rounding):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True)
-def sweep_rows(source, a, b, epsilon, rho_a, f, g, next_f, omega, work, columns, window):  # type: ignore[no-untyped-def]
+def sweep_rows(source, a, b, epsilon, rho_a, f, g, next_f, omega, buffer, work, columns, window):  # type: ignore[no-untyped-def]
     """The next f, what the rows of (f, g) lack, and the mass of its plan; `columns` gets their sums with the next f."""
     n = f.size
     inverse = f.dtype.type(1.0 / epsilon)
     damp = 1.0 / (1.0 + epsilon / rho_a)
-    buffer, density, block = work[0], work[1], work[2]
+    density, block = work[0], work[1]
     error = mass = 0.0
     fine = True
     columns[:] = 0.0
@@ -181,7 +193,7 @@ def sweep_rows(source, a, b, epsilon, rho_a, f, g, next_f, omega, work, columns,
         logarithm, shift = log_sum(source, i, g, inverse, carried, b, density, buffer, window)
         grown = logarithm + (carried - shift)  # log of (P 1)_i / a_i
         sum_i = growth(grown)
-        error += a[i] * abs(sum_i - growth(-f[i] / rho_a))
+        error += a[i] * abs(sum_i - (0.0 if math.isinf(rho_a) else growth(-f[i] / rho_a)))
         mass += a[i] * (1.0 + sum_i)
         next_f[i] = f[i] + omega * (damp * (f[i] - epsilon * grown) - f[i])
         if a[i] > 0.0:
@@ -209,7 +221,7 @@ def soft_columns(source, f, g, a, epsilon, columns, window):  # type: ignore[no-
 def sweeps(source, a, b, epsilon, rho, fields, scalars, relaxation, adaptive, limit, tol, window):  # type: ignore[no-untyped-def]
     """Up to `limit` iterations in place, ending where the error is no longer above `tol`."""
     f, g, next_f, next_g = fields
-    work = np.empty((3, g.size), dtype=g.dtype)
+    buffer, work = np.empty((PANEL, g.size), dtype=g.dtype), np.empty((2, g.size), dtype=g.dtype)
     columns = np.empty(g.size, dtype=np.float64)
     total = a.sum() * b.sum()
     rounding = np.finfo(g.dtype).eps
@@ -218,7 +230,7 @@ def sweeps(source, a, b, epsilon, rho, fields, scalars, relaxation, adaptive, li
         f[:] = next_f
         g[:] = next_g
         omega = relaxation[0]
-        error, mass = sweep_rows(source, a, b, epsilon, rho[0], f, g, next_f, omega, work, columns, window[0])
+        error, mass = sweep_rows(source, a, b, epsilon, rho[0], f, g, next_f, omega, buffer, work, columns, window[0])
         scalars[0] = error + scalars[1]
         soft_columns(source, next_f, g, a, epsilon, columns, window[1])
         scalars[1] = close(columns, a, b, epsilon, rho[0], rho[1], g, next_f, next_g, omega)
@@ -270,7 +282,8 @@ def penalties(rho_a: Any, rho_b: Any) -> tuple[float, float]:
 @numba.njit(cache=True)
 def sums(source, f, g, a, b, epsilon, rows, columns, window):  # type: ignore[no-untyped-def]
     """Row and column sums of the plan."""
-    buffer, density, block = np.empty_like(g), np.empty_like(g), np.zeros_like(g)
+    buffer = np.empty((PANEL, g.size), dtype=g.dtype)
+    density, block = np.empty_like(g), np.zeros_like(g)
     inverse = f.dtype.type(1.0 / epsilon)
     columns[:] = 0.0
     for i in range(f.size):
@@ -299,7 +312,7 @@ def marginals(cost: Any, f: Any, g: Any, a: Any, b: Any, epsilon: Any) -> Any:
 @numba.njit(cache=True)
 def soft_rows(source, g, b, epsilon, out, window):  # type: ignore[no-untyped-def]
     """-epsilon log sum_j b_j exp((g_j - C_ij)/epsilon) for every row, its shift carried from the row before."""
-    buffer, density = np.empty_like(g), np.empty_like(g)
+    buffer, density = np.empty((PANEL, g.size), dtype=g.dtype), np.empty_like(g)
     inverse = g.dtype.type(1.0 / epsilon)
     shift = g.dtype.type(0.0)
     for i in range(out.size):
