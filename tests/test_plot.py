@@ -26,7 +26,9 @@ def _close() -> Iterator[None]:
 
 class TestConvergence:
     def test_draws_every_check(self, on: Case) -> None:
-        result = on.call(lambda c: eq.transport.sinkhorn(c, epsilon=0.05, check_every=1, history=True), cost)
+        result = on.call(
+            lambda c: eq.transport.sinkhorn(c, epsilon=0.05, relaxation=1.0, check_every=1, history=True), cost
+        )
         ax = eq.plot.convergence(result, labels=["a name"], tol=1e-6)
         history = on.numpy(result.history)
         line = ax.get_lines()[0]
@@ -108,6 +110,11 @@ class TestPlan:
         assert shades(0.0) == ax.get_facecolor()
         assert abs(np.subtract(shades(1.0), shades(0.0))).max() > 0.5
 
+    def test_of_a_cloud(self) -> None:
+        dense, cloud = (eq.transport.sinkhorn(c, epsilon=0.05) for c in (cost, eq.transport.PointCloud(x, y)))
+        image = eq.plot.plan(cloud).get_images()[0].get_array()
+        np.testing.assert_allclose(image, dense.plan(), atol=1e-7)
+
     def test_not_of_a_batch_or_of_something_else(self) -> None:
         with pytest.raises(TypeError, match="plan draws a TransportResult, got ndarray"):
             eq.plot.plan(cost)  # type: ignore[arg-type]
@@ -122,6 +129,12 @@ class TestMatching:
         plan = on.numpy(result.plan())
         assert len(ax.collections[0].get_segments()) == (plan / plan.sum(1, keepdims=True) >= 0.2).sum()
 
+    def test_of_a_cloud(self) -> None:
+        dense, cloud = (eq.transport.sinkhorn(c, epsilon=0.02) for c in (cost, eq.transport.PointCloud(x, y)))
+        threads = [eq.plot.matching(x, y, r).collections[0].get_segments() for r in (dense, cloud)]
+        assert len(threads[0]) > 0
+        np.testing.assert_array_equal(*threads)
+
     def test_a_point_without_mass_has_no_thread(self) -> None:
         a = np.full(12, 1 / 11)
         a[3] = 0
@@ -135,6 +148,53 @@ class TestMatching:
             eq.plot.matching(y, x, result)
         with pytest.raises(ValueError, match=r"threshold must be in \(0, 1\], got 2"):
             eq.plot.matching(x, y, result, threshold=2)
+
+
+class TestBarycenters:
+    line = np.arange(12.0)
+    far = (line[:, None] - line) ** 2
+    ends = np.stack([np.eye(12)[0], np.eye(12)[11]])
+    sweep = np.stack([np.linspace(1, 0, 6), np.linspace(0, 1, 6)], axis=-1)
+
+    @staticmethod
+    def solve(on: Case, weights: Any) -> Any:
+        return on.call(
+            lambda h, c, w: eq.transport.barycenter(h, c, weights=w, epsilon=1.0),
+            *(TestBarycenters.ends, TestBarycenters.far, weights),
+        )
+
+    @pytest.mark.parametrize("batch", [(), (6,), (2, 3)])
+    def test_shows_every_picture_in_its_place(self, batch: tuple[int, ...], on: Case) -> None:
+        result = self.solve(on, self.sweep.reshape(*batch, 2) if batch else self.sweep[2])
+        rows, columns = ((1, 1), (1, *batch), batch)[len(batch)]
+        pictures = on.numpy(result.histogram).reshape(rows, columns, 3, 4)
+        ax = eq.plot.barycenters(result, (3, 4))
+        (image,) = ax.get_images()
+        sheet = np.ma.filled(image.get_array(), np.nan)
+        assert sheet.shape == (4 * rows - 1, 5 * columns - 1)
+        for i in range(rows):
+            for j in range(columns):
+                np.testing.assert_array_equal(sheet[4 * i : 4 * i + 3, 5 * j : 5 * j + 4], pictures[i, j])
+        assert np.isnan(sheet).sum() == sheet.size - pictures.size
+        left, right, bottom, top = image.get_extent()
+        np.testing.assert_allclose((left, right, bottom, top), (0, columns - 1 / 5, rows - 1 / 4, 0))
+
+    def test_pixels_are_square(self) -> None:
+        ax = eq.plot.barycenters(eq.transport.barycenter(self.ends, self.far, epsilon=1.0), (3, 4))
+        ax.figure.canvas.draw()
+        box = ax.get_window_extent()
+        np.testing.assert_allclose(box.width / box.height, 4 / 3, rtol=1e-6)
+
+    def test_bad_input(self) -> None:
+        result = eq.transport.barycenter(self.ends, self.far, epsilon=1.0)
+        with pytest.raises(TypeError, match="barycenters draws a BarycenterResult, got TransportResult"):
+            eq.plot.barycenters(eq.transport.sinkhorn(cost, epsilon=0.05), (3, 4))  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match="shape must hold the 12 points of the support, got 3 x 5"):
+            eq.plot.barycenters(result, (3, 5))
+        batch = eq.transport.barycenter(self.ends, self.far, weights=self.sweep.reshape(1, 2, 3, 2), epsilon=1.0)
+        with pytest.raises(ValueError, match=r"got a batch \(1, 2, 3\)"):
+            eq.plot.barycenters(batch, (3, 4))
+        assert plt.get_fignums() == []
 
 
 @pytest.mark.parametrize("draw", [eq.plot.convergence, eq.plot.plan, lambda r: eq.plot.matching(x, y, r)])

@@ -215,7 +215,7 @@ def test_sparse_signs(on: Case, seed: int, m: int, s: int, row: int, rows: list[
 
 
 def test_streams_are_distinct() -> None:
-    assert [int(stream) for stream in Stream] == list(range(12))
+    assert [int(stream) for stream in Stream] == list(range(13))
 
 
 @given(words=st.lists(WORD, min_size=1, max_size=9), k=st.integers(1, 2**32))

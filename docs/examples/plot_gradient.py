@@ -28,8 +28,10 @@ start = torch.from_numpy(rng.normal((0.5, 0.2), 0.2, (n, 2)))
 # The loss
 # --------
 # The entropic value alone draws a cloud together, because it is least for points that are too close to each other.
-# Subtracting half of each cloud's value against itself removes that: this is the Sinkhorn divergence. The term of the
-# target is constant, so it is left out of the loss. Each solve starts from the potentials of the step before.
+# Subtracting half of each cloud's value against itself removes that: this is the Sinkhorn divergence.
+# :func:`equipoise.transport.sinkhorn_divergence` computes it in one call, from the points. Here it is put together by
+# hand: the term of the target is constant, so it is left out of the loss, and each solve starts from the potentials of
+# the step before.
 
 epsilon = 0.02
 

@@ -20,11 +20,12 @@ from .result import History, Outcome
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from .transport import TransportResult
+    from .transport import BarycenterResult, TransportResult
 
-__all__ = ["convergence", "matching", "plan"]
+__all__ = ["barycenters", "convergence", "matching", "plan"]
 
 EDGE = 0.14  # the height of a marginal beside a plan, as a share of the plan's
+GAP = 0.12  # between two barycenters, as a share of their width
 
 
 def convergence(
@@ -216,6 +217,70 @@ def matching(x: Any, y: Any, result: TransportResult[Any], *, threshold: float =
     ax.scatter(y[:, 0], y[:, 1], s=14, color="C1", label="target", zorder=2)
     ax.set_aspect("equal")
     ax.legend(frameon=False)
+    return ax
+
+
+def barycenters(result: BarycenterResult[Any], shape: tuple[int, int], *, ax: Axes | None = None) -> Axes:
+    """Draw barycenters on a grid of pixels as pictures, side by side: one, a row of them, or rows and columns.
+
+    No mass has the colour of the paper, and all pictures share one scale, so that a blurred one looks paler. Do not
+    use it for histograms on a line; these are drawn by ``ax.stairs``.
+
+    Parameters
+    ----------
+    result : BarycenterResult
+        Of one problem, or of a batch of shape (columns,) or (rows, columns), as weights of shape (rows, columns, k)
+        make one.
+    shape : pair of int
+        The height and width of a picture in pixels; their product is the number of points of the support, which
+        are counted row by row.
+    ax : matplotlib axes, optional
+        Where to draw.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        Its image holds all pictures, one unit wide and high, with the first one's upper left corner at (0, 0).
+
+    Raises
+    ------
+    TypeError
+        If `result` has no histogram.
+    ValueError
+        If `shape` does not fit the histogram, or a batch has more than two axes.
+    ImportError
+        If matplotlib is not installed.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import equipoise as eq
+    >>> grid = np.stack(np.meshgrid(np.arange(5.0), np.arange(5.0), indexing="ij"), axis=-1).reshape(25, 2)
+    >>> cost = eq.transport.PointCloud(grid).dense()
+    >>> ends = np.zeros((2, 25))
+    >>> ends[0, 0] = ends[1, 24] = 1.0  # two opposite corners
+    >>> sweep = np.array([[0.9, 0.1], [0.5, 0.5], [0.1, 0.9]])
+    >>> result = eq.transport.barycenter(ends, cost, weights=sweep, epsilon=0.5)
+    >>> len(eq.plot.barycenters(result, (5, 5)).get_images())
+    1
+    """
+    if not hasattr(result, "histogram"):
+        raise TypeError(f"barycenters draws a BarycenterResult, got {type(result).__name__}")
+    p: np.ndarray[Any, Any] = _numpy(result.histogram)
+    high, wide = shape
+    if high * wide != p.shape[-1]:
+        raise ValueError(f"shape must hold the {p.shape[-1]} points of the support, got {high} x {wide}")
+    if p.ndim > 3:
+        raise ValueError(f"barycenters draws one problem, a row, or rows and columns, got a batch {p.shape[:-1]}")
+    ax = _axes(ax)
+    pictures = p.reshape((1,) * (3 - p.ndim) + p.shape[:-1] + (high, wide))
+    gap = max(1, round(GAP * wide))
+    framed = np.pad(pictures, ((0, 0), (0, 0), (0, gap), (0, gap)), constant_values=np.nan)
+    rows, columns = pictures.shape[:2]
+    sheet = framed.swapaxes(1, 2).reshape(rows * (high + gap), columns * (wide + gap))[:-gap, :-gap]
+    right, bottom = sheet.shape[1] / (wide + gap), sheet.shape[0] / (high + gap)
+    ax.imshow(sheet, cmap=_shades(ax), vmin=0, extent=(0, right, bottom, 0), aspect=(high + gap) / (wide + gap))
+    ax.axis("off")
     return ax
 
 

@@ -72,6 +72,11 @@ class TestRelaxation:
             assert int(alone.steps) == batch.steps[k]
             np.testing.assert_allclose(alone.f, batch.f[k], rtol=0, atol=1e-12)
 
+    def test_a_factor_that_is_too_large_is_told(self) -> None:
+        with pytest.warns(eq.ConvergenceWarning, match="relaxation='auto'"):
+            result = sinkhorn(plane(400, 400), epsilon=1e-3, relaxation=1.95)
+        assert result.status is eq.Status.DIVERGED
+
     @pytest.mark.parametrize("seed", range(4))
     def test_random_assignments_are_reached(self, seed: int) -> None:
         cost = np.random.default_rng(seed).random((200, 200))

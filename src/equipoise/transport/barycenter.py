@@ -133,9 +133,9 @@ def barycenter(
     sum_k w_k (OT(a_k, p) - OT(a_k, a_k)/2 - OT(p, p)/2), in which equal inputs are their own barycenter.
 
     Use it for averages and interpolations of histograms on a common grid. The blurred form is fast and smooth, and
-    wider than its inputs by about sqrt(epsilon). The debiased form takes that blur back, which is a deconvolution:
-    use it at an `epsilon` not far above the squared spacing of the support, and expect hundreds of steps. Where its
-    plans blur a detail of p by a factor sigma, `error` sees that detail only times sigma, and so do derivatives. Do not
+    wider than its inputs, for squared distances by epsilon/2 in the variance. The debiased form takes that blur back,
+    which is a deconvolution: use it at an `epsilon` not far above the squared spacing of the support, and expect
+    hundreds of steps. Where its plans blur a detail of p by a factor sigma, `error` sees that detail only times sigma, and so do derivatives. Do not
     use either to move the support itself, nor where the unsmoothed barycenter is wanted.
 
     Parameters
