@@ -135,8 +135,8 @@ def barycenter(
     Use it for averages and interpolations of histograms on a common grid. The blurred form is fast and smooth, and
     wider than its inputs, for squared distances by epsilon/2 in the variance. The debiased form takes that blur back,
     which is a deconvolution: use it at an `epsilon` not far above the squared spacing of the support, and expect
-    hundreds of steps. Where its plans blur a detail of p by a factor sigma, `error` sees that detail only times sigma, and so do derivatives. Do not
-    use either to move the support itself, nor where the unsmoothed barycenter is wanted.
+    hundreds of steps. Where its plans blur a detail of p by a factor sigma, `error` sees that detail only times sigma,
+    and so do derivatives. Do not use either to move the support itself, nor where the unsmoothed barycenter is wanted.
 
     Parameters
     ----------
