@@ -55,7 +55,8 @@ class TestInfo:
         backends = found["backends"]
         assert {"numpy", "torch", "jax", "cupy"} <= set(backends)
         assert "transport.log_sweeps" in backends["numpy"]["overrides"]
-        assert "transport.log_sweeps" in backends["torch"]["borrows"]
+        assert "transport.pull" in backends["torch"]["borrows"]
+        assert "transport.log_sweeps" in backends["torch"]["overrides"]
         assert backends["torch"]["threads"] >= 1
         assert "cpu" in backends["torch"]["devices"]
 

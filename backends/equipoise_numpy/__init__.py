@@ -40,6 +40,7 @@ _NUMBA = {
 class Numpy(Eager):
     """The host: every other backend that shares its memory borrows these kernels."""
 
+    stops_inside = True
     kernels: Mapping[str, str] = {**_PLAIN, **(_NUMBA if find_spec("numba") else {})}
 
     def to_numpy(self, x: Any) -> np.ndarray[Any, Any]:

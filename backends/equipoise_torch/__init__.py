@@ -21,7 +21,13 @@ _wrapped: Callable[[torch.Tensor], bool] = torch._C._functorch.is_functorch_wrap
 class Torch(Eager):
     """Eager loops; derivatives by `torch.autograd.Function`."""
 
-    kernels: Mapping[str, str] = {"array.index_sum": "equipoise_torch.arrays:index_sum"}
+    kernels: Mapping[str, str] = {
+        "array.index_sum": "equipoise_torch.arrays:index_sum",
+        "transport.apply": "equipoise_torch.transport:apply",
+        "transport.log_sweeps": "equipoise_torch.transport:log_sweeps",
+        "transport.marginals": "equipoise_torch.transport:marginals",
+        "transport.soft_min": "equipoise_torch.transport:soft_min",
+    }
     borrows: Collection[str] = Everything()
 
     def devices(self) -> Sequence[str]:

@@ -43,6 +43,10 @@ class Backend(Protocol):
     def borrows(self) -> Collection[str]:
         """Names of the kernels for which numpy's override serves host arrays that share its memory."""
 
+    @property
+    def stops_inside(self) -> bool:
+        """Whether its chunk kernels test the error inside, so that they may be given many steps at a time."""
+
     def version(self) -> str: ...
     def devices(self) -> Sequence[str]: ...
     def threads(self) -> int:
@@ -105,6 +109,7 @@ class Eager:
 
     kernels: Mapping[str, str] = MappingProxyType({})
     borrows: Collection[str] = ()
+    stops_inside: bool = False
 
     def __init__(self, name: str, xp: Any = None) -> None:
         self.name = name

@@ -127,7 +127,7 @@ def iterate(
         The loop aims at ``margin * tol``: below 1 where the answer is rounded once more after the loop.
     check_every
         Steps between two looks at the error. By default one for portable bodies, a chunk of 64 for chunk kernels
-        (which test inside and stop early), one with a callback, and what the backend says where a look is a
+        that test inside and stop early, one with a callback, and what the backend says where a look is a
         synchronisation.
     halt
         ``halt(state, data) -> int32 code``, another reason to stop; 0 goes on.
@@ -163,7 +163,7 @@ def iterate(
         nested,
     )
     if not check_every:
-        chunked = isinstance(advance, Kernel) and advance.overridden(backend)
+        chunked = isinstance(advance, Kernel) and backend.stops_inside and advance.overridden(backend)
         options = replace(options, check_every=CHUNK if chunked else backend.check_every(leaves(state)[0]))
     return backend.loop(advance, state, data, options)
 

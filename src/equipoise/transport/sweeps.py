@@ -219,7 +219,7 @@ def kernel_sweeps(state: State, problem: Problem, limit: Any, tol: Any) -> tuple
             stored = Stored(density(problem.cost, f, g, problem.epsilon), f, g)
             new = repeat(step, state, replace(problem, cost=stored), count)
         if new is None or not bool(xp.all(xp.isfinite(new.next_f)) & xp.all(xp.isfinite(new.next_g))):
-            new = repeat(step, state, problem, count)
+            new, _, _ = log_sweeps(state, problem, count, 0.0)
         state = new
         done += count
     return state, limit, state.error
