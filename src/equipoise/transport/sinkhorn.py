@@ -1,6 +1,6 @@
 """Sinkhorn's algorithm: sweeps in the logarithmic domain, or with a stored kernel, over-relaxed as they turn out slow.
 
-Every way makes the same iterates; see :mod:`equipoise.transport.sweeps`.
+Every way makes the same iterates; see ``equipoise.transport.sweeps``.
 """
 
 from __future__ import annotations
@@ -220,7 +220,7 @@ def sinkhorn(
     Notes
     -----
     Sinkhorn's iteration [1]_ in the logarithmic domain, equation (4.44) of [2]_, or stabilised by absorption [3]_;
-    over-relaxed as in [4]_, with a factor from Young's relation, see :mod:`equipoise.transport.sweeps`; penalised as in
+    over-relaxed as in [4]_, with a factor from Young's relation, see ``equipoise.transport.sweeps``; penalised as in
     [5]_. A relaxed solve ends with one plain sweep, which has no row in the history. On torch and jax the result is
     differentiable in `cost`, `a`, `b` and `epsilon`: `value` by the envelope theorem, the potentials (and so the plan
     and all formulas in it) by the implicit function theorem at the answer, whose accuracy is that of the answer; no
