@@ -27,7 +27,7 @@ def clouds(n: int = 12, m: int = 9, d: int = 3, batch: tuple[int, ...] = (), see
 
 class TestDistances:
     @pytest.mark.parametrize("metric", METRICS)
-    @pytest.mark.parametrize("d", [1, 2, 3, 4, 7, 8, 9, 20])
+    @pytest.mark.parametrize("d", [1, 2, 3, 7, 9])
     def test_are_those_of_scipy(self, on: Case, metric: str, d: int) -> None:
         x, y, _, _ = clouds(d=d)
         got = on.numpy(on.call(lambda x, y: PointCloud(x + 100.0, y + 100.0, metric=metric).dense(), x, y))
@@ -58,8 +58,9 @@ class TestDistances:
 
 
 class TestInTheSolver:
-    @pytest.mark.parametrize("metric", METRICS)
-    @pytest.mark.parametrize("d", [2, 10])
+    @pytest.mark.parametrize(
+        ("metric", "d"), [("sqeuclidean", 2), ("sqeuclidean", 10), ("euclidean", 3), ("cityblock", 2)]
+    )
     def test_it_stands_for_its_matrix(self, on: Case, metric: str, d: int) -> None:
         x, y, a, b = clouds(40, 30, d)
         epsilon = 0.05 * float(cdist(x, y, metric).max())
