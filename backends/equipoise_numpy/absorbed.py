@@ -16,7 +16,7 @@ import numba
 import numpy as np
 
 from .exponential import CALLER, exp
-from .transport import adapt, chunk, close, dual, flush, growth, soft_columns, sweep_rows
+from .transport import chunk, conclude, flush, growth, soft_columns, sweep_rows
 
 __all__ = ["kernel_sweeps"]
 
@@ -118,8 +118,7 @@ def stored_sweeps(cost, a, b, epsilon, rho, fields, scalars, relaxation, adaptiv
     columns = np.empty(g.size, dtype=np.float64)
     here, there = np.empty_like(f), np.empty_like(g)
     stored = np.empty((0, g.size), dtype=g.dtype)
-    total, mass_a = a.sum() * b.sum(), a.sum()
-    rounding = np.finfo(g.dtype).eps
+    mass_a = a.sum()
     done = 0
     fresh = False
     while done < limit and scalars[0] > tol:
@@ -145,11 +144,7 @@ def stored_sweeps(cost, a, b, epsilon, rho, fields, scalars, relaxation, adaptiv
             fresh = False
             error, mass = sweep_rows(cost, a, b, epsilon, rho[0], f, g, next_f, omega, buffer, work, columns, window[0])
             soft_columns(cost, next_f, g, a, epsilon, columns, window[1])
-        scalars[0] = error + scalars[1]
-        scalars[1] = close(columns, a, b, epsilon, rho[0], rho[1], g, next_f, next_g, omega)
-        if adaptive:
-            value = dual(a, f, rho[0]) + dual(b, g, rho[1]) - epsilon * (mass - total)
-            adapt(relaxation, scalars[0], value, rounding)
+        conclude(columns, a, b, epsilon, rho, fields, scalars, relaxation, adaptive, error, mass)
         done += 1
     return done
 

@@ -17,6 +17,7 @@ import numba
 import numpy as np
 
 from .exponential import CALLER, exp
+from .transport import add_row, dot, flush
 
 __all__ = ["barycenter_start", "barycenter_sweeps"]
 
@@ -34,20 +35,6 @@ START = 40
 
 
 @numba.njit(fastmath=CALLER, cache=True)
-def dot(x, y):  # type: ignore[no-untyped-def]
-    total = x.dtype.type(0.0)
-    for j in range(x.size):
-        total += x[j] * y[j]
-    return total
-
-
-@numba.njit(fastmath=CALLER, cache=True)
-def add_scaled(out, scale, x):  # type: ignore[no-untyped-def]
-    for j in range(out.size):
-        out[j] += scale * x[j]
-
-
-@numba.njit(fastmath=CALLER, cache=True)
 def four_dots(a, b, c, d, y):  # type: ignore[no-untyped-def]
     s = t = u = v = y.dtype.type(0.0)
     for j in range(y.size):
@@ -62,13 +49,6 @@ def four_dots(a, b, c, d, y):  # type: ignore[no-untyped-def]
 def add_four(out, s, a, t, b, u, c, v, d):  # type: ignore[no-untyped-def]
     for j in range(out.size):
         out[j] += (s * a[j] + t * b[j]) + (u * c[j] + v * d[j])
-
-
-@numba.njit(fastmath=CALLER, cache=True)
-def flush(columns, block):  # type: ignore[no-untyped-def]
-    for j in range(columns.size):
-        columns[j] += block[j]
-        block[j] = 0.0
 
 
 @numba.njit(fastmath=CALLER, cache=True)
@@ -134,7 +114,7 @@ def shared_sums(matrix, least, a, epsilon, g, f, columns, v, block, floor):  # t
     for i in range(n - n % 4, n):
         for r in range(k):
             f[r, i] = dot(matrix[i], v[r])
-            add_scaled(block[r], real(a[r, i] / f[r, i]), matrix[i])
+            add_row(block[r], real(a[r, i] / f[r, i]), matrix[i])
     for r in range(k):
         flush(columns[r], block[r])
     for r in range(k):
@@ -164,7 +144,7 @@ def log_sums(cost, a, epsilon, g, f, columns, e, block, window):  # type: ignore
                 total = exp_row(e, g[r], cost[i], inverse, shift)
             f[r, i] = epsilon * (shift - math.log(total))
             if a[r, i] > 0.0:
-                add_scaled(block[r], cost.dtype.type(a[r, i] / total), e)
+                add_row(block[r], cost.dtype.type(a[r, i] / total), e)
         if i % BLOCK == BLOCK - 1 or i == n - 1:
             for r in range(k):
                 flush(columns[r], block[r])

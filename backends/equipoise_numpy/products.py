@@ -9,7 +9,7 @@ import numpy as np
 
 from .exponential import CALLER, exp
 from .rows import PANEL, row, source_of
-from .transport import WINDOWS
+from .transport import WINDOWS, add_row, dot
 
 __all__ = ["apply", "exponent_sum", "pull"]
 
@@ -19,20 +19,6 @@ def density_row(cost, here, g, inverse, highest, out):  # type: ignore[no-untype
     """exp((f_i + g_j - C_ij)/epsilon), bounded as the portable body bounds it."""
     for j in range(out.size):
         out[j] = exp(min((here + (g[j] - cost[j])) * inverse, highest))
-
-
-@numba.njit(fastmath=CALLER, cache=True)
-def dot(x, y):  # type: ignore[no-untyped-def]
-    total = x.dtype.type(0.0)
-    for j in range(x.size):
-        total += x[j] * y[j]
-    return total
-
-
-@numba.njit(fastmath=CALLER, cache=True)
-def add_to(out, scale, x):  # type: ignore[no-untyped-def]
-    for j in range(out.size):
-        out[j] += scale * x[j]
 
 
 @numba.njit(cache=True)
@@ -45,7 +31,7 @@ def products(source, f, g, epsilon, v, out, transpose, highest):  # type: ignore
         density_row(row(source, i, buffer), f[i], g, inverse, highest, density)
         for k in range(v.shape[0]):
             if transpose:
-                add_to(out[k], v[k, i], density)
+                add_row(out[k], v[k, i], density)
             else:
                 out[k, i] = dot(v[k], density)
 

@@ -42,6 +42,14 @@ def add_row(columns, scale, density):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(fastmath=CALLER, cache=True)
+def dot(x, y):  # type: ignore[no-untyped-def]
+    total = x.dtype.type(0.0)
+    for j in range(x.size):
+        total += x[j] * y[j]
+    return total
+
+
+@numba.njit(fastmath=CALLER, cache=True)
 def flush(columns, block):  # type: ignore[no-untyped-def]
     for j in range(columns.size):
         columns[j] += block[j]
@@ -173,6 +181,17 @@ def adapt(relaxation, error, value, rounding):  # type: ignore[no-untyped-def]
     relaxation[0], relaxation[1], relaxation[3], relaxation[4] = fresh, 0.0, value, falls
 
 
+@numba.njit(cache=True)
+def conclude(soft, a, b, epsilon, rho, fields, scalars, relaxation, adaptive, error, mass):  # type: ignore[no-untyped-def]
+    """The end of a sweep, from the soft-min of every column: the next g, the error, what is carried, and omega."""
+    f, g, next_f, next_g = fields
+    scalars[0] = error + scalars[1]
+    scalars[1] = close(soft, a, b, epsilon, rho[0], rho[1], g, next_f, next_g, relaxation[0])
+    if adaptive:
+        value = dual(a, f, rho[0]) + dual(b, g, rho[1]) - epsilon * (mass - a.sum() * b.sum())
+        adapt(relaxation, scalars[0], value, np.finfo(g.dtype).eps)
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Sweeps in logarithms
 
@@ -223,20 +242,14 @@ def sweeps(source, a, b, epsilon, rho, fields, scalars, relaxation, adaptive, li
     f, g, next_f, next_g = fields
     buffer, work = np.empty((PANEL, g.size), dtype=g.dtype), np.empty((2, g.size), dtype=g.dtype)
     columns = np.empty(g.size, dtype=np.float64)
-    total = a.sum() * b.sum()
-    rounding = np.finfo(g.dtype).eps
     done = 0
     while done < limit and scalars[0] > tol:
         f[:] = next_f
         g[:] = next_g
         omega = relaxation[0]
         error, mass = sweep_rows(source, a, b, epsilon, rho[0], f, g, next_f, omega, buffer, work, columns, window[0])
-        scalars[0] = error + scalars[1]
         soft_columns(source, next_f, g, a, epsilon, columns, window[1])
-        scalars[1] = close(columns, a, b, epsilon, rho[0], rho[1], g, next_f, next_g, omega)
-        if adaptive:
-            value = dual(a, f, rho[0]) + dual(b, g, rho[1]) - epsilon * (mass - total)
-            adapt(relaxation, scalars[0], value, rounding)
+        conclude(columns, a, b, epsilon, rho, fields, scalars, relaxation, adaptive, error, mass)
         done += 1
     return done
 

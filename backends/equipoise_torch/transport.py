@@ -22,7 +22,7 @@ import torch
 from equipoise.record import leaves
 from equipoise.transport.pointcloud import is_cloud
 from equipoise.transport.potentials import bounded_exp
-from equipoise.transport.sweeps import State, adapt, damped, dual, growth, lacking, mass_shift
+from equipoise.transport.sweeps import step
 
 from . import BACKEND
 
@@ -345,28 +345,6 @@ def apply(cost: Any, f: Any, g: Any, epsilon: Any, v: Any, *, transpose: bool) -
 # Sweeps
 
 
-def step(state: Any, problem: Any, source: Source, turned: Source, smoothing: torch.Tensor) -> State:
-    """The portable ``sweeps.step`` with soft minima of ours: both must stay the same."""
-    a, b, epsilon, rho_a, rho_b = problem.a, problem.b, problem.epsilon, problem.rho_a, problem.rho_b
-    f, g, batch = state.next_f, state.next_g, state.f.shape[:-1]
-    soft_f = soft(source, batch, g, b, smoothing)
-    rows = (f - soft_f) / epsilon
-    error = lacking(a, rows, f, rho_a) + state.gap
-    omega, relaxation = state.relaxation.omega[..., None], state.relaxation
-    if problem.adaptive:
-        mass = torch.sum(a * (1.0 + growth(rows)), -1) - torch.sum(a, -1) * torch.sum(b, -1)
-        value = dual(a, f, rho_a) + dual(b, g, rho_b) - epsilon * mass
-        relaxation = adapt(relaxation, error, value)
-    next_f = f + omega * (damped(soft_f, rho_a, epsilon) - f)
-    soft_g = soft(turned, batch, next_f, a, smoothing)
-    next_g = g + omega * (damped(soft_g, rho_b, epsilon) - g)
-    columns = (next_g - soft_g) / epsilon
-    if rho_a is not None or rho_b is not None:
-        shift = mass_shift(next_f, next_g, problem)[..., None]
-        next_f, next_g = next_f + shift, next_g - shift
-    return State(f, g, next_f, next_g, error, lacking(b, columns, next_g, rho_b), relaxation)
-
-
 def log_sweeps(state: Any, problem: Any, limit: Any, tol: Any) -> Any:
     """Override of ``transport.log_sweeps``: `limit` sweeps, all of them, since to stop inside would be a look."""
     batch = state.f.shape[:-1]
@@ -374,6 +352,10 @@ def log_sweeps(state: Any, problem: Any, limit: Any, tol: Any) -> Any:
         return NotImplemented
     source, smoothing = source_of(problem.cost, batch), number_like(problem.epsilon, state.f)
     turned = source.turned()
+
+    def smooth(cost: Any, potential: Any, weights: Any, epsilon: Any, *, axis: int) -> torch.Tensor:
+        return soft(source if axis == -1 else turned, batch, potential, weights, smoothing)
+
     for _ in range(int(limit)):
-        state = step(state, problem, source, turned, smoothing)
+        state = step(state, problem, smooth)
     return state, limit, state.error

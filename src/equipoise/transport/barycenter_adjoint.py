@@ -25,6 +25,7 @@ class Adjoint:
 
 
 def times(matrix: Any, v: Any) -> Any:
+    """The product of a matrix and a vector, or of batches of them."""
     return of(v).matmul(matrix, v[..., None])[..., 0]
 
 
@@ -63,6 +64,7 @@ def debiased_system(flat: Any, system: Adjoint) -> Any:
 
 
 def squared_system(flat: Any, system: Adjoint) -> Any:
+    """The debiased system twice: symmetric and indefinite once, it is positive semidefinite so."""
     return debiased_system(debiased_system(flat, system), system)
 
 

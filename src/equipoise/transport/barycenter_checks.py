@@ -31,6 +31,7 @@ def check_problem(histograms: Any, cost: Any, weights: Any, debiased: bool) -> A
 
 
 def slack(x: Any) -> float:
+    """How far totals may differ, relatively."""
     return 1e-6 if x.dtype == namespace(x).float64 else 1e-4
 
 
@@ -106,6 +107,7 @@ def check_symmetric(cost: Any) -> None:
 
 
 def check_batch(histograms: Any, cost: Any, weights: Any) -> tuple[int, ...]:
+    """The batch that the leading axes of the three broadcast to."""
     shapes = tuple(histograms.shape[:-2]), tuple(cost.shape[:-2]), tuple(weights.shape[:-1])
     try:
         return tuple(np.broadcast_shapes(*shapes))

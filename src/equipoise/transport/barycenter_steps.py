@@ -102,6 +102,7 @@ def barycenter_sweeps(state: State, problem: Problem, limit: Any, tol: Any) -> t
 
 
 def own_step(h: Any, data: Any) -> Any:
+    """h <- (h + epsilon log p - epsilon log K exp(h/epsilon))/2 for a p that is fixed: its potential with itself."""
     problem, log_mass = data
     own = to_inputs(problem, h[..., None, :])[..., 0, :]
     return 0.5 * (h + problem.epsilon * log_mass + own)

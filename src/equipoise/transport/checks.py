@@ -27,7 +27,9 @@ __all__ = [
     "check_method",
     "check_penalty",
     "check_points",
+    "check_problem",
     "check_relaxation",
+    "check_tol",
     "check_weights",
     "numbers_of",
     "values",
@@ -190,6 +192,28 @@ def check_penalty(penalty: Any, cost: Any) -> tuple[Any, Any]:
             raise ValueError(f"marginal_penalty must be positive, got {value}; infinity meets the marginal exactly")
         found.append(None if x is None or value == math.inf else _as_number(x, cost))
     return found[0], found[1]
+
+
+def check_problem(cost: Any, a: Any, b: Any, epsilon: Any, penalty: Any) -> tuple[Any, Any, Any, Any, Any, Any]:
+    """All of a transport problem: (cost, a, b, epsilon, rho_a, rho_b), with the batch as leading axes of all arrays."""
+    check_cost(cost)
+    xp = namespace(numbers_of(cost), a, b, epsilon)
+    epsilon = check_epsilon(epsilon, cost)
+    rho_a, rho_b = check_penalty(penalty, cost)
+    a, b = check_weights("a", a, cost, -2), check_weights("b", b, cost, -1)
+    if rho_a is None and rho_b is None:
+        check_masses(a, b)
+    batch = batch_shape(cost, a, b)
+    n, m = cost.shape[-2:]
+    a, b = xp.broadcast_to(a, (*batch, n)), xp.broadcast_to(b, (*batch, m))
+    return widen(cost, batch), a, b, epsilon, rho_a, rho_b
+
+
+def check_tol(tol: Any, numbers: Any, double: float, single: float) -> Any:
+    """`tol`, or by default `double`, and `single` in float32 and below."""
+    if tol is None:
+        return double if numbers.dtype == namespace(numbers).float64 else single
+    return tol
 
 
 def check_limits(tol: Any, max_steps: Any, check_every: Any) -> None:

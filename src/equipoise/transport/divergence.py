@@ -19,15 +19,7 @@ from ..kernel import on_host
 from ..record import map_arrays, rebuild, record
 from ..result import Outcome, report, settle
 from .adjoint import solve_vjp
-from .checks import (
-    batch_shape,
-    check_epsilon,
-    check_limits,
-    check_masses,
-    check_penalty,
-    check_weights,
-    widen,
-)
+from .checks import check_limits, check_problem, check_tol
 from .pointcloud import PointCloud
 from .potentials import soft_min
 from .result import TransportResult, total
@@ -60,6 +52,7 @@ def symmetric_step(state: Symmetric, problem: Problem) -> Symmetric:
 
 
 def symmetric_error(state: Symmetric, problem: Problem) -> Any:
+    """The marginal error of the current potential; the step has seen it already."""
     return state.error
 
 
@@ -237,22 +230,13 @@ def sinkhorn_divergence(
     8.0
     """
     cost = PointCloud(x, y, metric=metric)
-    xp = namespace(x, y, a, b, epsilon)
-    epsilon = check_epsilon(epsilon, cost)
     if isinstance(marginal_penalty, (tuple, list)):
         raise ValueError("marginal_penalty must be one number here: a divergence treats both sides alike")
-    rho, _ = check_penalty(marginal_penalty, cost)
-    weights_a = check_weights("a", a, cost, -2)
-    weights_b = check_weights("b", b, cost, -1)
-    if rho is None:
-        check_masses(weights_a, weights_b)
-    if tol is None:
-        tol = 1e-6 if cost.dtype == xp.float64 else 1e-4
+    problem = check_problem(cost, a, b, epsilon, marginal_penalty)
+    cost, a, b, epsilon, rho, _ = problem
+    xp = namespace(a)
+    tol = check_tol(tol, a, 1e-6, 1e-4)
     check_limits(tol, max_steps, check_every)
-    batch = batch_shape(cost, weights_a, weights_b)
-    n, m = cost.shape[-2:]
-    a, b = xp.broadcast_to(weights_a, (*batch, n)), xp.broadcast_to(weights_b, (*batch, m))
-    cost = widen(cost, batch)
 
     method = "transport.sinkhorn_divergence"
     options: dict[str, Any] = {"max_steps": int(max_steps), "check_every": check_every, "callback": callback}
@@ -267,7 +251,7 @@ def sinkhorn_divergence(
 
     self_x, self_y = alone(cost.x, a), alone(cost.y, b)
     f, g, *rest = solve(
-        *(cost, a, b, epsilon, rho, rho, stop(self_x.f), stop(self_y.f), tol),
+        *(*problem, stop(self_x.f), stop(self_y.f), tol),
         omega=1.0,
         adaptive=True,
         stored=False,
@@ -275,7 +259,7 @@ def sinkhorn_divergence(
         **options,
     )
     final, steps, code, rows = map_arrays(stop, tuple(rest))
-    cross: TransportResult[Any] = TransportResult(final, steps, code, rows, f, g, cost, a, b, epsilon, rho, rho)
+    cross: TransportResult[Any] = TransportResult(final, steps, code, rows, f, g, *problem)
     error = xp.maximum(cross.error, xp.maximum(self_x.error, self_y.error))
     code = xp.maximum(cross.code, xp.maximum(self_x.code, self_y.code))
     steps = cross.steps + self_x.steps + self_y.steps

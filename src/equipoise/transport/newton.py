@@ -19,18 +19,7 @@ from ..kernel import on_host
 from ..record import map_arrays, record
 from ..result import is_number, report, settle
 from .adjoint import solve_vjp
-from .checks import (
-    batch_shape,
-    check_cost,
-    check_epsilon,
-    check_init,
-    check_limits,
-    check_masses,
-    check_penalty,
-    check_weights,
-    numbers_of,
-    widen,
-)
+from .checks import check_init, check_limits, check_problem, check_tol
 from .newton_steps import FACTOR, KAPPA, NEAR, TOP, State, Task, advance, exhausted
 from .pointcloud import PointCloud, is_cloud
 from .potentials import soft_min
@@ -150,6 +139,7 @@ def solve(
 
 
 def check_threshold(threshold: Any) -> float:
+    """A number in (0, 1)."""
     if not is_number(threshold):
         raise TypeError(f"threshold must be a number in (0, 1), got {type(threshold).__name__}")
     if not 0 < threshold < 1:
@@ -253,27 +243,15 @@ def sinkhorn_newton_sparse(
     >>> result.converged, bool(result.error < 1e-9), bool(result.steps < 30)
     (True, True, True)
     """
-    check_cost(cost)
-    numbers = numbers_of(cost)
-    xp = namespace(numbers, a, b, epsilon)
-    epsilon = check_epsilon(epsilon, cost)
-    rho_a, rho_b = check_penalty(marginal_penalty, cost)
-    weights_a = check_weights("a", a, cost, -2)
-    weights_b = check_weights("b", b, cost, -1)
-    if rho_a is None and rho_b is None:
-        check_masses(weights_a, weights_b)
+    problem = check_problem(cost, a, b, epsilon, marginal_penalty)
+    wide_a, wide_b = problem[1:3]
     threshold = check_threshold(threshold)
-    if tol is None:
-        tol = 1e-9 if cost.dtype == xp.float64 else 1e-5
+    tol = check_tol(tol, wide_a, 1e-9, 1e-5)
     check_limits(tol, max_steps, check_every)
-    batch = batch_shape(cost, weights_a, weights_b)
-    n, m = cost.shape[-2:]
-    f, g = check_init(init, cost, ((*batch, n), (*batch, m)))
+    f, g = check_init(init, cost, (tuple(wide_a.shape), tuple(wide_b.shape)))
 
-    wide_a, wide_b = xp.broadcast_to(weights_a, (*batch, n)), xp.broadcast_to(weights_b, (*batch, m))
-    wide_cost = widen(cost, batch)
     f, g, *rest = solve(
-        *(wide_cost, wide_a, wide_b, epsilon, rho_a, rho_b, f, g, tol),
+        *(*problem, f, g, tol),
         threshold=threshold,
         max_steps=int(max_steps),
         check_every=check_every,
@@ -281,8 +259,7 @@ def sinkhorn_newton_sparse(
         history=history,
         method="transport.sinkhorn_newton_sparse",
     )
-    final, steps, code, rows, *counts = map_arrays(of(numbers).stop_gradient, tuple(rest))
-    answer = (f, g, wide_cost, wide_a, wide_b, epsilon, rho_a, rho_b)
-    result: NewtonResult[A] = NewtonResult(final, steps, code, rows, *answer, *counts)
+    final, steps, code, rows, *counts = map_arrays(of(wide_a).stop_gradient, tuple(rest))
+    result: NewtonResult[A] = NewtonResult(final, steps, code, rows, f, g, *problem, *counts)
     report(result, "transport.sinkhorn_newton_sparse", tol, "A larger epsilon needs fewer steps.")
     return result

@@ -193,6 +193,7 @@ def trial(t: Search, data: Any) -> Search:
 
 
 def undecided(t: Search, data: Any) -> Any:
+    """1 where the line search has to go on, else 0: the error of its loop."""
     return t.undecided
 
 
@@ -217,6 +218,7 @@ def error(s: State, task: Task) -> Any:
 
 
 def exhausted(s: State, task: Task) -> Any:
+    """STALLED for those whose Newton steps gain nothing any more."""
     xp = namespace(s.g)
     return xp.astype((s.idle >= IDLE) & (0.0 * s.idle + task.tol > 0), xp.int32) * int(Status.STALLED)
 

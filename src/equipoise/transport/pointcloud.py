@@ -139,7 +139,10 @@ def distances(x: Any, y: Any, metric: str) -> Any:
     for k in range(d):
         apart = x[..., :, k, None] - y[..., None, :, k]
         total = total + (xp.abs(apart) if metric == "cityblock" else apart * apart)
-    return xp.sqrt(total) if metric == "euclidean" else total
+    if metric != "euclidean":
+        return total
+    apart = total > 0  # the root has no derivative at 0, and is taken to have the derivative 0 there
+    return xp.where(apart, xp.sqrt(xp.where(apart, total, xp.ones_like(total))), xp.zeros_like(total))
 
 
 def slopes(weights: Any, x: Any, y: Any, metric: str) -> Any:

@@ -85,6 +85,7 @@ def soft_min(cost: Any, potential: Any, weights: Any, epsilon: Any, *, axis: int
 
 
 def soft_min_of(cost: Any, potential: Any, weights: Any, epsilon: Any, axis: int) -> Any:
+    """:func:`soft_min` of a matrix, by a shift with the largest exponent."""
     xp = namespace(cost)
     across = -2 if axis == -1 else -1  # where a vector along `axis` gets its second axis
     positive = weights > 0

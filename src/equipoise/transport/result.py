@@ -24,6 +24,7 @@ __all__ = ["SparsePlan", "TransportResult", "dual_value"]
 
 
 def total(x: Any) -> Any:
+    """The sum over the last axis."""
     return namespace(x).sum(x, axis=-1)
 
 
@@ -61,6 +62,7 @@ def slope(potential: Any, opposite: Any, epsilon: Any, rho: Any) -> Any:
 
 
 def penalty_bar(v: Any, weights: Any, potential: Any, rho: Any) -> Any:
+    """The derivative of the value in a penalty that is an array."""
     if not library(rho):
         return None
     ratio = potential / rho

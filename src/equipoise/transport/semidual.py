@@ -117,11 +117,13 @@ class Conjugate:
 
 
 def size(x: Any) -> Any:
+    """The L1 norm over the last axis."""
     xp = namespace(x)
     return xp.sum(xp.abs(x), axis=-1)
 
 
 def cg_step(s: Conjugate, data: Any) -> Conjugate:
+    """One step of preconditioned conjugate gradients; where no curvature is left, the residual is set to zero."""
     system, q, diagonal, jacobi, _ = data
     xp = namespace(s.x)
     matmul = of(s.x).matmul

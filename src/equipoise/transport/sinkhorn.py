@@ -18,19 +18,14 @@ from ..record import leaves, map_arrays
 from ..result import Status, report, settle
 from .adjoint import solve_vjp
 from .checks import (
-    batch_shape,
     check_cost,
-    check_epsilon,
     check_init,
     check_limits,
-    check_masses,
     check_method,
-    check_penalty,
+    check_problem,
     check_relaxation,
-    check_weights,
-    numbers_of,
+    check_tol,
     values,
-    widen,
 )
 from .pointcloud import PointCloud, is_cloud
 from .potentials import marginals, soft_min
@@ -252,27 +247,16 @@ def sinkhorn(
            [0.059601, 0.440399]])
     """
     check_cost(cost)
-    numbers = numbers_of(cost)
-    xp = namespace(numbers, a, b, epsilon)
     check_method(method, METHODS, cost)
     omega, adaptive = check_relaxation(relaxation)
-    epsilon = check_epsilon(epsilon, cost)
-    rho_a, rho_b = check_penalty(marginal_penalty, cost)
-    weights_a = check_weights("a", a, cost, -2)
-    weights_b = check_weights("b", b, cost, -1)
-    if rho_a is None and rho_b is None:
-        check_masses(weights_a, weights_b)
-    if tol is None:
-        tol = 1e-6 if cost.dtype == xp.float64 else 1e-4
+    problem = check_problem(cost, a, b, epsilon, marginal_penalty)
+    wide_cost, wide_a, wide_b, *_ = problem
+    tol = check_tol(tol, wide_a, 1e-6, 1e-4)
     check_limits(tol, max_steps, check_every)
-    batch = batch_shape(cost, weights_a, weights_b)
-    n, m = cost.shape[-2:]
-    f, g = check_init(init, cost, ((*batch, n), (*batch, m)))
+    f, g = check_init(init, cost, (tuple(wide_a.shape), tuple(wide_b.shape)))
 
-    wide_a, wide_b = xp.broadcast_to(weights_a, (*batch, n)), xp.broadcast_to(weights_b, (*batch, m))
-    wide_cost = widen(cost, batch)
     f, g, *rest = solve(
-        *(wide_cost, wide_a, wide_b, epsilon, rho_a, rho_b, f, g, tol),
+        *(*problem, f, g, tol),
         omega=omega,
         adaptive=adaptive,
         stored=method == "kernel" or (method == "auto" and storable(wide_cost)),
@@ -282,8 +266,8 @@ def sinkhorn(
         history=history,
         method="transport.sinkhorn",
     )
-    final, steps, code, rows = map_arrays(of(numbers).stop_gradient, tuple(rest))
-    result = TransportResult(final, steps, code, rows, f, g, wide_cost, wide_a, wide_b, epsilon, rho_a, rho_b)
+    final, steps, code, rows = map_arrays(of(wide_a).stop_gradient, tuple(rest))
+    result: TransportResult[A] = TransportResult(final, steps, code, rows, f, g, *problem)
     advice = "A larger epsilon needs fewer steps." if adaptive else "Try relaxation='auto', or a larger epsilon."
     report(result, "transport.sinkhorn", tol, advice)
     return result

@@ -115,6 +115,7 @@ def sliced_wasserstein(
 
 
 def check_count(projections: Any) -> int:
+    """A whole number, at least 1."""
     if isinstance(projections, bool) or not hasattr(projections, "__index__"):
         raise TypeError(f"projections must be a whole number, got {type(projections).__name__}")
     if projections < 1:
@@ -166,6 +167,7 @@ def by_panels(drawn: Any, points: int, most: int) -> Any:
 
 
 def panel_of(panels: Any, k: Any) -> Any:
+    """The k-th panel of directions."""
     return namespace(panels).take(panels, k, axis=0)[0, ...]
 
 

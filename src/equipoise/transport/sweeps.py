@@ -13,6 +13,7 @@ rate of plain sweeps, which nobody knows beforehand: :func:`adapt` estimates it 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -122,13 +123,13 @@ def mass_shift(f: Any, g: Any, problem: Problem) -> Any:
     return apart / (1.0 / rho_a + 1.0 / rho_b)
 
 
-def step(state: State, problem: Problem) -> State:
-    """One iteration: move to the next potentials, and look from there."""
+def step(state: State, problem: Problem, soft: Callable[..., Any] = soft_min.body) -> State:
+    """One iteration: move to the next potentials, and look from there; `soft` forms the soft minima."""
     xp = namespace(state.f)
     cost, a, b, epsilon = problem.cost, problem.a, problem.b, problem.epsilon
     rho_a, rho_b = problem.rho_a, problem.rho_b
     f, g = state.next_f, state.next_g
-    soft_f = soft_min.body(cost, g, b, epsilon, axis=-1)
+    soft_f = soft(cost, g, b, epsilon, axis=-1)
     rows = (f - soft_f) / epsilon  # the rows of (f, g) sum to a exp(rows)
     error = xp.asarray(lacking(a, rows, f, rho_a) + state.gap)  # numpy reduces to scalars
     omega, relaxation = state.relaxation.omega[..., None], state.relaxation
@@ -137,7 +138,7 @@ def step(state: State, problem: Problem) -> State:
         value = dual(a, f, rho_a) + dual(b, g, rho_b) - epsilon * mass
         relaxation = adapt(relaxation, error, xp.asarray(value))
     next_f = f + omega * (damped(soft_f, rho_a, epsilon) - f)
-    soft_g = soft_min.body(cost, next_f, a, epsilon, axis=-2)
+    soft_g = soft(cost, next_f, a, epsilon, axis=-2)
     next_g = g + omega * (damped(soft_g, rho_b, epsilon) - g)
     columns = (next_g - soft_g) / epsilon
     if rho_a is not None or rho_b is not None:
