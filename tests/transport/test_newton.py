@@ -19,6 +19,7 @@ import equipoise as eq
 from equipoise.transport import NewtonResult, PointCloud, sinkhorn, sinkhorn_newton_sparse
 
 from ..backends import CASES, Case
+from .test_sinkhorn import problem, true_error
 
 NUMPY = [case for case in CASES if case.name in ("numpy", "numpy-portable")]
 SOME = [case for case in CASES if case.name in ("numpy", "numpy-portable", "torch", "torch-portable", "strict")]
@@ -29,15 +30,6 @@ def some(request: pytest.FixtureRequest) -> Case:
     """Backends that do not compile anew for every problem."""
     case: Case = request.param
     return case
-
-
-def problem(
-    n: int = 7, m: int = 5, seed: int = 0, batch: tuple[int, ...] = (), dtype: str = "float64"
-) -> tuple[np.ndarray, ...]:
-    rng = np.random.default_rng(seed)
-    cost, a, b = rng.random((*batch, n, m)), rng.random((*batch, n)) + 0.1, rng.random((*batch, m)) + 0.1
-    a, b = a / a.sum(-1, keepdims=True), b / b.sum(-1, keepdims=True)
-    return cost.astype(dtype), a.astype(dtype), b.astype(dtype)
 
 
 def hard_problem(kind: str, n: int, weights: str, seed: int = 0) -> tuple[np.ndarray, ...]:
@@ -64,13 +56,6 @@ def hard_problem(kind: str, n: int, weights: str, seed: int = 0) -> tuple[np.nda
     if weights == "zero":
         a, b = rng.random(n) * (rng.random(n) > 0.2), rng.random(n) * (rng.random(n) > 0.2)
     return cost, a / a.sum(), b / b.sum()
-
-
-def true_error(result: Any, cost: np.ndarray, a: np.ndarray, b: np.ndarray, epsilon: float) -> Any:
-    """The L1 marginal error in float64, from the potentials alone."""
-    f, g, cost, a, b = (np.asarray(x, dtype=np.float64) for x in (result.f, result.g, cost, a, b))
-    p = a[..., :, None] * b[..., None, :] * np.exp((f[..., :, None] + g[..., None, :] - cost) / epsilon)
-    return abs(p.sum(-1) - a).sum(-1) + abs(p.sum(-2) - b).sum(-1)
 
 
 class TestKnownAnswers:

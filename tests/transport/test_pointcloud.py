@@ -33,6 +33,17 @@ class TestDistances:
         got = on.numpy(on.call(lambda x, y: PointCloud(x + 100.0, y + 100.0, metric=metric).dense(), x, y))
         np.testing.assert_allclose(got, cdist(x, y, metric), rtol=0, atol=1e-11)
 
+    def test_no_derivative_is_lost_where_points_agree(self) -> None:
+        x = clouds()[0]
+        at = torch.tensor(x, requires_grad=True)
+        PointCloud(at, metric="euclidean").dense().sum().backward()
+        grad = jax.grad(lambda x: PointCloud(x, metric="euclidean").dense().sum())(jax.numpy.array(x))
+        apart = x[:, None] - x
+        far = np.where(np.eye(12), 1.0, np.linalg.norm(apart, axis=-1))
+        expected = 2 * (apart / far[..., None]).sum(1)
+        np.testing.assert_allclose(at.grad, expected, atol=1e-13)
+        np.testing.assert_allclose(grad, expected, atol=1e-13)
+
     def test_a_cloud_with_itself(self, on: Case) -> None:
         x, *_ = clouds(d=12)
         cloud = PointCloud(on.array(x))

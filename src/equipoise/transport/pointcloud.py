@@ -26,7 +26,7 @@ FEW = 8  # dimensions up to which squared distances are sums of squared differen
 
 @record
 class PointCloud(Generic[A]):
-    """Distances between points, to stand wherever a cost does.
+    """Distances between points, to stand wherever a cost does (but for :func:`barycenter`, which takes matrices).
 
     Use it where n m numbers do not fit or do not pay: at up to a few dozen dimensions a distance is computed as fast
     as it is read. Do not use it for a distance that is dear to compute; form that matrix once and pass it.
