@@ -18,6 +18,7 @@ from typing import Any, Generic
 from ..arrays import A, namespace, shape_text
 from ..backend import of
 from ..boundary import public
+from ..checks import check_limits
 from ..implicit import differentiable
 from ..iterate import iterate
 from ..kernel import on_host
@@ -32,7 +33,7 @@ from .barycenter_steps import (
     barycenter_sweeps,
     mean,
 )
-from .checks import check_epsilon, check_limits
+from .checks import check_epsilon
 
 __all__ = ["BarycenterResult", "barycenter"]
 

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from ..arrays import first_index, library, like, namespace, shape_text
-from .checks import check_cost, check_weights, values
+from ..checks import values
+from .checks import check_cost, check_weights
 from .pointcloud import is_cloud
 
 __all__ = ["check_batch", "check_problem", "check_shares", "check_symmetric", "check_totals"]

@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 
 from ..arrays import first_index, is_floating, library, like, namespace, shape_text
-from ..backend import of
+from ..checks import check_finite, check_mask, number, values
 from ..record import rebuild
-from ..result import is_number
 from .pointcloud import PointCloud, is_cloud
 
 __all__ = [
@@ -22,29 +21,16 @@ __all__ = [
     "check_cost",
     "check_epsilon",
     "check_init",
-    "check_limits",
     "check_masses",
     "check_method",
     "check_penalty",
     "check_points",
     "check_problem",
     "check_relaxation",
-    "check_tol",
     "check_weights",
     "numbers_of",
-    "values",
     "widen",
 ]
-
-
-def values(x: Any) -> Any:
-    """`x` to look at: a numpy view where that is free, else without its gradient; None under a transformation."""
-    backend = of(x)
-    if backend.traced([x]):
-        return None
-    view = backend.borrow(x)
-    seen = backend.stop_gradient(x) if view is None else view
-    return None if backend.traced([seen]) else seen  # inside jax.jit an operation on known values is traced too
 
 
 def numbers_of(cost: Any) -> Any:
@@ -69,7 +55,7 @@ def check_points(name: str, x: Any) -> None:
 
 
 def _check_matrix(name: str, x: Any, shape: str, advice: str) -> None:
-    _check_mask(name, x)
+    check_mask(name, x)
     if not is_floating(x):
         raise TypeError(f"{name} must hold floating-point numbers, got dtype {x.dtype}; convert it first")
     if x.ndim < 2:
@@ -78,22 +64,7 @@ def _check_matrix(name: str, x: Any, shape: str, advice: str) -> None:
         raise ValueError(f"{name} must not be empty, got shape {shape_text(x)}")
     seen = values(x)
     if seen is not None:
-        _check_finite(name, seen, advice)
-
-
-def _check_mask(name: str, x: Any) -> None:
-    if isinstance(x, np.ma.MaskedArray):
-        raise TypeError(f"{name} is a masked array, whose mask would be lost; fill it with numbers first")
-
-
-def _check_finite(name: str, x: Any, advice: str = "") -> None:
-    xp = namespace(x)
-    if math.isfinite(float(of(x).to_numpy(xp.asarray(xp.sum(x))))):
-        return  # one pass over x; only a sum that is not finite is worth the search
-    bad = ~xp.isfinite(x)
-    if bool(xp.any(bad)):
-        index = first_index(bad)
-        raise ValueError(f"{name} must be finite, got {float(x[index])} at index {index}{advice}")
+        check_finite(name, seen, advice)
 
 
 def check_weights(name: str, weights: Any, cost: Any, axis: int) -> Any:
@@ -105,7 +76,7 @@ def check_weights(name: str, weights: Any, cost: Any, axis: int) -> Any:
     if not library(weights):
         raise TypeError(f"{name} must be an array or None, got {type(weights).__name__}")
     namespace(numbers, weights)
-    _check_mask(name, weights)
+    check_mask(name, weights)
     if not is_floating(weights) or weights.dtype != cost.dtype:
         raise TypeError(f"{name} must have the dtype of cost, {cost.dtype}, got {weights.dtype}; convert one of them")
     if weights.ndim < 1 or weights.shape[-1] != n:
@@ -114,7 +85,7 @@ def check_weights(name: str, weights: Any, cost: Any, axis: int) -> Any:
         )
     seen = values(weights)
     if seen is not None:
-        _check_finite(name, seen)
+        check_finite(name, seen)
         xp = namespace(seen)
         negative = seen < 0
         if bool(xp.any(negative)):
@@ -146,19 +117,9 @@ def check_masses(a: Any, b: Any) -> None:
         )
 
 
-def _number(name: str, x: Any) -> float | None:
-    """The value of a number or 0-d array, or None where it cannot be read now."""
-    if not is_number(x):
-        raise TypeError(f"{name} must be a number or a 0-d array, got {type(x).__name__}")
-    if not library(x):
-        return float(x)
-    seen = values(x)
-    return None if seen is None else float(seen)
-
-
 def check_epsilon(epsilon: Any, cost: Any) -> Any:
     """A positive finite number, or a 0-d array of one, so that it leaves the dtype of `cost` as it is."""
-    value = _number("epsilon", epsilon)
+    value = number("epsilon", epsilon)
     if value is not None and not (math.isfinite(value) and value > 0):
         raise ValueError(f"epsilon must be positive and finite, got {value}")
     return _as_number(epsilon, cost)
@@ -187,7 +148,7 @@ def check_penalty(penalty: Any, cost: Any) -> tuple[Any, Any]:
         raise ValueError(f"marginal_penalty must be a number or a pair of them, got {len(pair)} values")
     found = []
     for x in pair:
-        value = None if x is None else _number("marginal_penalty", x)
+        value = None if x is None else number("marginal_penalty", x)
         if value is not None and not value > 0:
             raise ValueError(f"marginal_penalty must be positive, got {value}; infinity meets the marginal exactly")
         found.append(None if x is None or value == math.inf else _as_number(x, cost))
@@ -207,27 +168,6 @@ def check_problem(cost: Any, a: Any, b: Any, epsilon: Any, penalty: Any) -> tupl
     n, m = cost.shape[-2:]
     a, b = xp.broadcast_to(a, (*batch, n)), xp.broadcast_to(b, (*batch, m))
     return widen(cost, batch), a, b, epsilon, rho_a, rho_b
-
-
-def check_tol(tol: Any, numbers: Any, double: float, single: float) -> Any:
-    """`tol`, or by default `double`, and `single` in float32 and below."""
-    if tol is None:
-        return double if numbers.dtype == namespace(numbers).float64 else single
-    return tol
-
-
-def check_limits(tol: Any, max_steps: Any, check_every: Any) -> None:
-    """``tol >= 0``, a whole ``max_steps >= 1``, and ``check_every`` likewise or None."""
-    value = _number("tol", tol)
-    if value is not None and not value >= 0:
-        raise ValueError(f"tol must be at least 0, got {value}")
-    for name, x, free in (("max_steps", max_steps, ""), ("check_every", check_every, "None or ")):
-        if x is None and free:
-            continue
-        if isinstance(x, bool) or not hasattr(x, "__index__"):
-            raise TypeError(f"{name} must be {free}a whole number, got {type(x).__name__}")
-        if x < 1:
-            raise ValueError(f"{name} must be {free}at least 1, got {x}")
 
 
 def check_method(method: Any, known: tuple[str, ...], cost: Any = None) -> None:
@@ -254,7 +194,7 @@ def check_init(init: Any, cost: Any, shapes: tuple[tuple[int, ...], tuple[int, .
             raise ValueError(f"init's {name} must have shape {shape}, got {shape_text(x)}")
         seen = values(x)
         if seen is not None:
-            _check_finite(f"init's {name}", seen)
+            check_finite(f"init's {name}", seen)
     return init[0], init[1]
 
 

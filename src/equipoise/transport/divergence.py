@@ -13,13 +13,14 @@ from typing import Any, Generic
 from ..arrays import A, namespace
 from ..backend import of
 from ..boundary import public
+from ..checks import check_limits, check_tol
 from ..implicit import differentiable
 from ..iterate import iterate, stepwise
 from ..kernel import on_host
 from ..record import map_arrays, rebuild, record
 from ..result import Outcome, report, settle
 from .adjoint import solve_vjp
-from .checks import check_limits, check_problem, check_tol
+from .checks import check_problem
 from .pointcloud import PointCloud
 from .potentials import soft_min
 from .result import TransportResult, total

@@ -13,13 +13,14 @@ from typing import Any, Generic
 from ..arrays import A, namespace
 from ..backend import of
 from ..boundary import public
+from ..checks import check_limits, check_tol
 from ..implicit import differentiable
 from ..iterate import iterate
 from ..kernel import on_host
 from ..record import map_arrays, record
 from ..result import is_number, report, settle
 from .adjoint import solve_vjp
-from .checks import check_init, check_limits, check_problem, check_tol
+from .checks import check_init, check_problem
 from .newton_steps import FACTOR, KAPPA, NEAR, TOP, State, Task, advance, exhausted
 from .pointcloud import PointCloud, is_cloud
 from .potentials import soft_min

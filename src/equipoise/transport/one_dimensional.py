@@ -14,7 +14,8 @@ import numpy as np
 from ..arrays import A, first_index, is_floating, library, like, namespace, shape_text
 from ..backend import of
 from ..boundary import public
-from .checks import check_masses, check_weights, values
+from ..checks import values
+from .checks import check_masses, check_weights
 from .quantiles import quantile_cost
 
 __all__ = ["check_order", "check_sides", "wasserstein_1d"]

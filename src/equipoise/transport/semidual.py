@@ -12,10 +12,10 @@ from typing import Any
 
 from ..arrays import namespace
 from ..backend import of
+from ..checks import values
 from ..iterate import Iterated, iterate, stepwise
 from ..kernel import kernel
 from ..record import rebuild, record
-from .checks import values
 from .pointcloud import PointCloud, is_cloud
 from .potentials import matrix, soft_min
 from .sweeps import damped, dual, growth, lacking

@@ -11,22 +11,14 @@ from typing import Any
 from ..arrays import A, namespace
 from ..backend import of
 from ..boundary import public
+from ..checks import check_limits, check_tol, values
 from ..implicit import differentiable
 from ..iterate import iterate
 from ..kernel import on_host
 from ..record import leaves, map_arrays
 from ..result import Status, report, settle
 from .adjoint import solve_vjp
-from .checks import (
-    check_cost,
-    check_init,
-    check_limits,
-    check_method,
-    check_problem,
-    check_relaxation,
-    check_tol,
-    values,
-)
+from .checks import check_cost, check_init, check_method, check_problem, check_relaxation
 from .pointcloud import PointCloud, is_cloud
 from .potentials import marginals, soft_min
 from .result import TransportResult
