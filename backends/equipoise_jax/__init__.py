@@ -123,6 +123,9 @@ class Jax(Eager):
         made = jnp.moveaxis(lax.map(lambda panel: body(*panel), tuple(map(cut, rows))), 0, -3)
         return made.reshape(*made.shape[:-3], count * size, made.shape[-1])[..., :n, :]
 
+    def put(self, x: Any, start: Any, piece: Any) -> Any:
+        return lax.dynamic_update_slice_in_dim(x, piece, start[0], axis=-1)
+
     def matmul(self, x: Any, y: Any) -> Any:
         return jnp.matmul(x, y, precision="highest")
 

@@ -15,7 +15,7 @@ from .record import load, map_arrays, record, save, static
 from .result import ConvergenceWarning, Status
 
 if _TYPE_CHECKING:
-    from . import operators, plot, random, transport
+    from . import linear, operators, plot, random, transport
 
 __version__ = "0.1.0"
 
@@ -23,6 +23,7 @@ __all__ = [
     "ConvergenceWarning",
     "Status",
     "backend",
+    "linear",
     "load",
     "map_arrays",
     "operators",
@@ -37,7 +38,7 @@ __all__ = [
     "transport",
 ]
 
-_ON_FIRST_USE = {"operators", "plot", "random", "transport"}
+_ON_FIRST_USE = {"linear", "operators", "plot", "random", "transport"}
 
 
 def __getattr__(name: str) -> _ModuleType:

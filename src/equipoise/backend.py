@@ -79,6 +79,9 @@ class Backend(Protocol):
     def by_panels(self, body: Callable[..., Any], rows: tuple[Any, ...], size: int) -> Any:
         """``body(*rows)``, `size` rows at a time; all arrays, the answer too, have the shape (..., n, k)."""
 
+    def put(self, x: Any, start: Any, piece: Any) -> Any:
+        """`x` with `piece` along its last axis from ``start``, of shape (1,), on."""
+
     def matmul(self, x: Any, y: Any) -> Any:
         """The product in the full precision of its dtype, where that is not the library's default."""
 
@@ -170,6 +173,10 @@ class Eager:
             return body(*rows)
         made = [body(*(x[..., k : min(k + size, n), :] for x in rows)) for k in range(0, n, size)]
         return namespace(*made).concat(made, axis=-2)
+
+    def put(self, x: Any, start: Any, piece: Any) -> Any:
+        first = int(start[0])
+        return namespace(x, piece).concat([x[..., :first], piece, x[..., first + piece.shape[-1] :]], axis=-1)
 
     def matmul(self, x: Any, y: Any) -> Any:
         return namespace(x, y).matmul(x, y)

@@ -20,7 +20,7 @@ import numpy as np
 
 from .arrays import library
 
-__all__ = ["Opaque", "as_data", "fill", "leaves", "load", "map_arrays", "rebuild", "record", "save", "static"]
+__all__ = ["Opaque", "as_data", "fill", "leaves", "load", "map_arrays", "plain", "rebuild", "record", "save", "static"]
 
 T = TypeVar("T")
 C = TypeVar("C", bound=type)
@@ -116,6 +116,11 @@ def as_data(x: Any) -> Any:
     if x is None or library(x) or _is_record(x) or isinstance(x, (tuple, list, dict, bool, int, float, complex)):
         return x
     return Opaque(x)
+
+
+def plain(x: Any) -> Any:
+    """The object that :func:`as_data` may have wrapped."""
+    return x.value if isinstance(x, Opaque) else x
 
 
 def _is_record_class(cls: type) -> bool:

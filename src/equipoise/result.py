@@ -18,7 +18,7 @@ from .arrays import A, library, like, namespace
 from .backend import of
 from .record import record
 
-__all__ = ["ConvergenceWarning", "History", "Outcome", "Status", "report", "settle"]
+__all__ = ["ConvergenceWarning", "History", "Outcome", "Status", "frames_to_the_user", "report", "settle"]
 
 
 class ConvergenceWarning(UserWarning):
@@ -141,10 +141,11 @@ def report(outcome: Outcome[Any], method: str, tol: Any, advice: str = "") -> No
         f"{method} did not reach tol={float(tol):.3g}{of_batch}: error {error:.3g} after {steps} steps. "
         f"{Status(int(code.max()))} {advice}"
     )
-    warnings.warn(message.rstrip(), ConvergenceWarning, stacklevel=_frames_to_the_user())
+    warnings.warn(message.rstrip(), ConvergenceWarning, stacklevel=frames_to_the_user())
 
 
-def _frames_to_the_user() -> int:
+def frames_to_the_user() -> int:
+    """The `stacklevel` of a warning that shall point at the line outside of this package."""
     frame, level = sys._getframe(1), 1
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "equipoise":
         frame, level = frame.f_back, level + 1
