@@ -85,7 +85,8 @@ class Jax(Eager):
         return np.asarray(x) if device.platform == "cpu" and not others else None
 
     def lend(self, x: np.ndarray[Any, Any], like: jax.Array) -> jax.Array:
-        return jnp.array(x, dtype=jax.dtypes.canonicalize_dtype(x.dtype))  # counts and times follow jax's width
+        with jax.ensure_compile_time_eval():  # what is known stays known under a transformation
+            return jnp.array(x, dtype=jax.dtypes.canonicalize_dtype(x.dtype))  # counts and times follow jax's width
 
     def run(self, body: Callable[..., Any], args: tuple[Any, ...], settings: Mapping[str, Any]) -> Any:
         if self.traced(leaves(args)):
@@ -132,9 +133,19 @@ class Jax(Eager):
     def with_vjp(
         self, fun: Callable[..., Any], vjp: Callable[..., Any], args: tuple[Any, ...], settings: Mapping[str, Any]
     ) -> Any:
+        # Whole numbers that are known stay known: a pattern is read on the host, and has no derivative.
+        everything = leaves(args)
+        free = [k for k, x in enumerate(everything) if isinstance(x, jax.core.Tracer) or not _is_whole(x)]
+
+        def filled(arrays: Sequence[Any]) -> tuple[Any, ...]:
+            values = list(everything)
+            for k, x in zip(free, arrays, strict=True):
+                values[k] = x
+            return fill(args, values)
+
         @jax.custom_vjp
         def call(*arrays: Any) -> Any:
-            return fun(*fill(args, arrays), **settings)
+            return fun(*filled(arrays), **settings)
 
         def forward(*primals: Any) -> Any:
             arrays = [jnp.asarray(primal.value) for primal in primals]  # a number may stand for an array
@@ -144,12 +155,12 @@ class Jax(Eager):
         def backward(saved: Any, cotangents: Any) -> tuple[Any, ...]:
             arrays, out = saved
             rest = iter(_present(jax.tree.leaves(cotangents, is_leaf=lambda c: isinstance(c, SymbolicZero))))
-            filled = fill(args, arrays)
-            bars = vjp(map_arrays(lambda _: next(rest), out), out, filled, **settings)
-            return tuple(flatten_cotangents(filled, bars))
+            tree = filled(arrays)
+            bars = flatten_cotangents(tree, vjp(map_arrays(lambda _: next(rest), out), out, tree, **settings))
+            return tuple(bars[k] for k in free)
 
         call.defvjp(forward, backward, symbolic_zeros=True)
-        return call(*leaves(args))
+        return call(*(everything[k] for k in free))
 
     def vjp_of(self, fun: Callable[..., Any], *args: Any) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
         return jax.vjp(fun, *args)
@@ -170,6 +181,10 @@ def _narrow(x: np.ndarray[Any, Any]) -> np.dtype[Any]:
     if x.size and (x.max() > np.iinfo(kind).max or x.min() < np.iinfo(kind).min):
         raise TypeError(f"jax without 64-bit numbers cannot hold these {x.dtype} values; enable jax_enable_x64")
     return kind
+
+
+def _is_whole(x: Any) -> bool:
+    return bool(jnp.issubdtype(x.dtype, jnp.integer)) or x.dtype == jnp.bool_
 
 
 def _present(cotangents: list[Any]) -> list[Any]:

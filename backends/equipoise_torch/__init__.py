@@ -75,18 +75,29 @@ class Torch(Eager):
         return fill(call.out, arrays)
 
     def vjp_of(self, fun: Callable[..., Any], *args: Any) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
+        everything = leaves(args)
         made: list[Any] = []
+        free = [k for k, x in enumerate(everything) if x.is_floating_point()]  # whole numbers have no derivative
+
+        def filled(arrays: Sequence[torch.Tensor], rest: Sequence[torch.Tensor]) -> tuple[Any, ...]:
+            values = list(rest)
+            for k, x in zip(free, arrays, strict=True):
+                values[k] = x
+            return fill(args, values)
 
         def flat(*arrays: torch.Tensor) -> tuple[torch.Tensor, ...]:
-            made[:] = [fun(*fill(args, arrays))]
+            made[:] = [fun(*filled(arrays, everything))]
             return tuple(leaves(made[0]))
 
         out: Any
         pull: Any
-        out, pull = torch.func.vjp(flat, *leaves(args))  # type: ignore[misc]  # a third value only with has_aux
+        out, pull = torch.func.vjp(  # type: ignore[misc]  # a third value only with has_aux
+            flat, *(everything[k] for k in free)
+        )
 
         def pull_tree(cotangent: Any) -> tuple[Any, ...]:
-            return fill(args, pull(tuple(leaves(cotangent))))
+            nothing = [torch.zeros_like(x) for x in everything]
+            return filled(pull(tuple(leaves(cotangent))), nothing)
 
         return fill(made[0], out), pull_tree
 

@@ -33,11 +33,11 @@ from .ending import concluded, flat, measured, start_of
 from .gradients import GradientTask, conjugate_gradients
 from .gradients import begin as gradient_begin
 from .omega import extremes, young
-from .ordering import in_natural_order, in_sweep_order, merged, pattern, remembered, triangles
+from .ordering import in_natural_order, in_sweep_order, remembered, rows_of, triangles
 from .preconditioners import SSOR, Chebyshev, ChebyshevInverse, Jacobi, Preconditioner
 from .result import LinearResult
 from .skew import diagonals, skewed
-from .sor import hosted, rows_of
+from .sor import hosted
 
 __all__ = ["cg", "solve_cg"]
 
@@ -235,14 +235,16 @@ def check_mirrored(A: Any) -> None:
         n = A.shape[0]
         check_symmetric(A.array, xp.matrix_transpose(A.array), lambda k: (k // n, k % n), 2)
         return
-    A = merged(A)
-    indptr, indices = pattern(A)
-    twin = remembered(indptr, indices, "twin", lambda: twins(indptr, indices))
-    xp = namespace(A.data)
-    ends = xp.concat([A.data, xp.zeros_like(A.data[..., :1])], axis=-1)
+    rows = rows_of(A)
+    twin = remembered(rows.indptr, rows.indices, "twin", lambda: twins(rows.indptr, rows.indices))
+    xp = namespace(rows.data)
+    ends = xp.concat([rows.data, xp.zeros_like(rows.data[..., :1])], axis=-1)
     mirrored = xp.take(ends, of(A.data).lend(twin, A.data), axis=-1)
-    rows = functools.partial(np.searchsorted, indptr, side="right")
-    check_symmetric(A.data, mirrored, lambda k: (int(rows(k)) - 1, int(indices[k])), 1)
+
+    def place(k: int) -> tuple[int, int]:
+        return int(np.searchsorted(rows.indptr, k, side="right")) - 1, int(rows.indices[k])
+
+    check_symmetric(rows.data, mirrored, place, 1)
 
 
 def twins(indptr: Any, indices: Any) -> Any:

@@ -20,11 +20,22 @@ import numpy as np
 from ..arrays import like, namespace
 from ..backend import of
 from ..kernel import kernel
-from ..operators import CSR
+from ..operators import CSR, Dense, Stencil
+from ..operators.neighbours import pattern as grid_pattern
 from ..record import map_arrays, record, static
 from ..segments import index_sum
 
-__all__ = ["Arrangement", "Padded", "Triangles", "arrange", "in_natural_order", "in_sweep_order", "triangles"]
+__all__ = [
+    "Arrangement",
+    "Padded",
+    "Rows",
+    "Triangles",
+    "arrange",
+    "in_natural_order",
+    "in_sweep_order",
+    "rows_of",
+    "triangles",
+]
 
 ORDERS = ("natural", "red_black", "multicolor")
 REMEMBERED = 8  # patterns
@@ -180,41 +191,71 @@ def pattern(A: CSR[Any]) -> tuple[Host, Host]:
     return backend.to_numpy(A.indptr), backend.to_numpy(A.indices)
 
 
-def merged(A: CSR[Any]) -> CSR[Any]:
-    """The matrix with the entries of each row in ascending columns, and none of them stored twice."""
+@record
+class Rows:
+    """The stored entries of a matrix by rows, ascending and none of them twice, and its diagonal.
+
+    The numbers are arrays of any library, the pattern is the host's.
+    """
+
+    data: Any
+    diagonal: Any
+    indptr: Any
+    indices: Any
+
+
+def rows_of(A: Any) -> Rows:
+    """The stored entries of a dense matrix, a stencil, or compressed rows.
+
+    Of a dense matrix whose values cannot be seen all entries count as stored.
+    """
+    diagonal = A.diagonal()
+    if isinstance(A, Stencil):
+        diagonal = namespace(diagonal).reshape(diagonal, (*diagonal.shape[: diagonal.ndim - len(A.grid)], -1))
+        _, indices, indptr, _ = grid_pattern(A.grid)
+        return Rows(A.to_csr().data, diagonal, indptr, indices)
+    if isinstance(A, Dense) and of(A.array).traced([A.array]):
+        n = A.shape[0]
+        data = namespace(A.array).reshape(A.array, (*A.array.shape[:-2], n * n))
+        return Rows(data, diagonal, n * np.arange(n + 1), np.tile(np.arange(n), n))
+    A = A.to_csr()
     indptr, indices = pattern(A)
-
-    def make() -> tuple[Host, Host, Host] | None:
-        key = np.repeat(np.arange(indptr.size - 1), np.diff(indptr)) * A.shape[1] + indices
-        if np.all(key[1:] > key[:-1]):
-            return None
-        unique, place = np.unique(key, return_inverse=True)
-        starts = np.searchsorted(unique, A.shape[1] * np.arange(indptr.size))
-        return place, (unique % A.shape[1]).astype(indices.dtype), starts.astype(indptr.dtype)
-
-    found = remembered(indptr, indices, "merged", make)
+    found = remembered(indptr, indices, "merged", functools.partial(merged, indptr, indices, A.shape[1]))
     if found is None:
-        return A
-    place, columns, starts = (of(A.data).lend(x, A.data) for x in found)
-    return CSR(index_sum(A.data, place, size=columns.shape[0]), columns, starts, A.shape)
+        return Rows(A.data, diagonal, indptr, indices)
+    place, indices, indptr = found
+    return Rows(index_sum(A.data, of(A.data).lend(place, A.data), size=indices.size), diagonal, indptr, indices)
 
 
-def arranged(A: CSR[Any], order: str) -> Arrangement:
-    """The arrangement of A's pattern, in arrays of its library, on its device.
+def merged(indptr: Host, indices: Host, columns: int) -> tuple[Host, Host, Host] | None:
+    """Where each entry goes if those in one place become one, and the pattern then; None where all is in order."""
+    key = np.repeat(np.arange(indptr.size - 1), np.diff(indptr)) * columns + indices
+    if np.all(key[1:] > key[:-1]):
+        return None
+    unique, place = np.unique(key, return_inverse=True)
+    starts = np.searchsorted(unique, columns * np.arange(indptr.size))
+    return place, (unique % columns).astype(indices.dtype), starts.astype(indptr.dtype)
+
+
+def arranged(A: Rows, order: str) -> Arrangement:
+    """The arrangement of A's pattern, on the host.
 
     Raises
     ------
     ValueError
         If the order is red-black and the rows do not fall into two uncoupled halves.
     """
-    indptr, indices = pattern(A)
-    made = remembered(indptr, indices, order, lambda: Arrangement(*arrange(indptr, indices, order=order)))
-    if order == "red_black":
-        remembered(indptr, indices, "halves", functools.partial(check_halves, made))
-    return lent(made, indptr, indices, order, A.data)
+
+    def make() -> Arrangement:
+        made = Arrangement(*arrange(A.indptr, A.indices, order=order))
+        if order == "red_black":
+            check_halves(made)
+        return made
+
+    return remembered(A.indptr, A.indices, order, make)
 
 
-def check_halves(made: Arrangement) -> bool:
+def check_halves(made: Arrangement) -> None:
     """No entry may couple two rows of one colour."""
     n = made.rows.size
     half = np.searchsorted(made.groups[1:], np.arange(n), side="right")
@@ -226,18 +267,18 @@ def check_halves(made: Arrangement) -> bool:
             f"order 'red_black' needs rows that fall into two halves without couplings inside, and the entry between "
             f"rows {min(i, j)} and {max(i, j)} closes a cycle of odd length; use order='multicolor'"
         )
-    return True
 
 
-def lent(made: Any, indptr: Host, indices: Host, key: str, beside: Any) -> Any:
-    """`made`, a tree of host arrays, in the library and on the device of `beside`."""
+def lent(made: Any, A: Rows, key: str) -> Any:
+    """`made`, a tree of host arrays that belong to A's pattern, in the library and on the device of A's numbers."""
+    beside = A.data
     backend = of(beside)
     if backend.name == "numpy":
         return made
     place = f"{key} on {backend.name} {getattr(beside, 'device', '')}"
     if backend.traced([beside]):
         return map_arrays(lambda x: backend.lend(x, beside), made)
-    return remembered(indptr, indices, place, lambda: map_arrays(lambda x: backend.lend(x, beside), made))
+    return remembered(A.indptr, A.indices, place, lambda: map_arrays(lambda x: backend.lend(x, beside), made))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -277,27 +318,18 @@ class Triangles:
     padded: Padded | None
 
 
-def triangles(A: CSR[Any], order: str, *, padded: bool) -> Triangles:
-    """A in the given order, its diagonal, if `padded`, with the tables that portable bodies need."""
-    A = merged(A)
-    xp, place = namespace(A.data), arranged(A, order)
-    diagonal = xp.take(A.diagonal(), place.rows, axis=-1)
+def triangles(A: Rows, order: str, *, padded: bool) -> Triangles:
+    """A in the given order and, if `padded`, with the tables that portable bodies need."""
+    on_host = arranged(A, order)
+    xp, place = namespace(A.data), lent(on_host, A, order)
+    diagonal = xp.take(A.diagonal, place.rows, axis=-1)
     lower, upper = (xp.take(A.data, source, axis=-1) for source in (place.lower_source, place.upper_source))
-    made = Triangles(diagonal, lower, upper, place, None)
-    return Triangles(diagonal, lower, upper, place, tables(A, order, made)) if padded else made
-
-
-def tables(A: CSR[Any], order: str, matrix: Triangles) -> Padded:
-    indptr, indices = pattern(A)
-
-    def make() -> tuple[Host, ...]:
-        return spread(remembered(indptr, indices, order, lambda: Arrangement(*arrange(indptr, indices, order=order))))
-
-    made = remembered(indptr, indices, f"tables {order}", make)
-    width = int(made[-1])
-    slots, before, other_slots, after, first, count = lent(made[:-1], indptr, indices, f"tables {order}", A.data)
-    lower, upper = fill(matrix.lower, slots), fill(matrix.upper, other_slots)
-    return Padded(lower, upper, before, after, first, count, width)
+    if not padded:
+        return Triangles(diagonal, lower, upper, place, None)
+    *arrays, width = remembered(A.indptr, A.indices, f"tables {order}", lambda: spread(on_host))
+    slots, before, other_slots, after, first, count = lent(tuple(arrays), A, f"tables {order}")
+    tables = Padded(fill(lower, slots), fill(upper, other_slots), before, after, first, count, width)
+    return Triangles(diagonal, lower, upper, place, tables)
 
 
 def fill(values: Any, slots: Any) -> Any:

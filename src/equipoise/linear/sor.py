@@ -19,7 +19,7 @@ from .adjoint import solve_vjp
 from .checks import check_diagonal, check_omega, check_order, check_sweep, check_system
 from .ending import concluded, flat, start_of
 from .omega import young
-from .ordering import ORDERS, in_natural_order, in_sweep_order, triangles
+from .ordering import ORDERS, in_natural_order, in_sweep_order, rows_of, triangles
 from .red_black import PackedTask, pack, packed, packed_sweeps, unpack
 from .result import LinearResult
 from .skew import diagonals, skewed
@@ -34,13 +34,6 @@ def hosted(kernel: Kernel[..., Any], x: Any) -> bool:
     """Whether an override of `kernel` will do the work on arrays like x."""
     xp = namespace(x)
     return kernel.overridden(of(x)) and x.dtype in (xp.float32, xp.float64)
-
-
-def rows_of(A: Any) -> CSR[Any]:
-    """The stored entries of A; all of a dense matrix whose values cannot be seen."""
-    if isinstance(A, Dense) and of(A.array).traced([A.array]):
-        return A.full_csr()
-    return A.to_csr()
 
 
 def begin(x: Any, error: Any, factor: Any) -> SweepState:
