@@ -33,10 +33,10 @@ from .ending import concluded, flat, measured, start_of
 from .gradients import GradientTask, conjugate_gradients
 from .gradients import begin as gradient_begin
 from .omega import extremes, young
-from .ordering import in_natural_order, in_sweep_order, remembered, rows_of, triangles
+from .ordering import in_natural_order, in_sweep_order, remembered, rows_of
 from .preconditioners import SSOR, Chebyshev, ChebyshevInverse, Jacobi, Preconditioner
 from .result import LinearResult
-from .skew import diagonals, skewed
+from .skew import in_order
 from .sor import hosted
 
 __all__ = ["cg", "solve_cg"]
@@ -65,13 +65,7 @@ class Flat:
 def by_sweeps(A: Any, b: Any, omega: Any, size: Any, order: str, start: Any, **options: Any) -> Found:
     """With a symmetric sweep as the preconditioner."""
     xp = namespace(b)
-    on_kernels = hosted(ssor_cg, b)
-    if on_kernels and order == "natural" and skewed(A):
-        stencil, place = diagonals(A, b)
-        matrix = None
-    else:
-        stencil, matrix = None, triangles(rows_of(A), order, padded=not on_kernels)
-        place = matrix.place
+    matrix, stencil, place = in_order(A, b, order, hosted(ssor_cg, b))
 
     def there(x: Any) -> Any:
         return in_sweep_order(flat(x, A), place)
@@ -91,7 +85,7 @@ def by_operators(A: Any, M: Any, b: Any, size: Any, start: Any, **options: Any) 
     if isinstance(M, Jacobi):
         scale, M = 1.0 / A.diagonal(), None
     elif isinstance(M, Chebyshev):
-        M = ChebyshevInverse(A, 1.0 / A.diagonal(), *M.interval, M.degree)
+        M = ChebyshevInverse(A, 1.0 / A.diagonal(), M.interval[0], M.interval[1], M.degree)
     grid = trailing(A)
     if len(grid) > 1:
         A, M, scale = (
@@ -287,7 +281,8 @@ def solve_cg(
         history=history,
         method="linear.cg",
     )
-    return LinearResult(*map_arrays(of(b).stop_gradient, tuple(rest)), x)
+    error, steps, code, rows = map_arrays(of(b).stop_gradient, tuple(rest))
+    return LinearResult(error, steps, code, rows, x)
 
 
 @public

@@ -12,7 +12,7 @@ from ..arrays import first_index, is_floating, library, namespace, shape_text
 from ..backend import of
 from ..checks import check_finite, check_mask, number, values
 from ..operators import CSR, Dense, Stencil
-from ..record import leaves
+from ..record import leaves, plain
 
 __all__ = [
     "batch_of",
@@ -28,7 +28,7 @@ __all__ = [
 
 def trailing(A: Any) -> tuple[int, ...]:
     """The shape of one vector of A."""
-    return tuple(A.grid) if isinstance(A, Stencil) else (A.shape[1],)
+    return tuple(A.grid) if isinstance(A, Stencil) else (plain(A).shape[1],)
 
 
 def batch_of(A: Any) -> tuple[int, ...]:
@@ -59,8 +59,9 @@ def check_system(A: Any, b: Any, x0: Any, omega: Any = None) -> tuple[Any, Any, 
     if isinstance(A, Stencil):
         A = A.beside(b)
     xp = namespace(b, *leaves(A))
-    if getattr(A, "dtype", None) not in (None, b.dtype):
-        raise TypeError(f"b must have the dtype of A, {A.dtype}, got {b.dtype}; convert one of them")
+    kind = getattr(A, "dtype", None)
+    if kind is not None and kind != b.dtype:  # numpy's float64 equals None
+        raise TypeError(f"b must have the dtype of A, {kind}, got {b.dtype}; convert one of them")
     for x in leaves(A):
         seen = values(x) if is_floating(x) else None
         if seen is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..arrays import namespace
+from ..backend import of
 from ..record import plain
 from ..result import Status, settle
 from .checks import trailing
@@ -39,14 +40,15 @@ def start_of(A: Any, b: Any, x0: Any) -> tuple[Any, Any, Any]:
 
 
 def concluded(A: Any, b: Any, size: Any, found: tuple[Any, Any, Any], tol: Any) -> tuple[Any, ...]:
-    """x, error, steps, code and history of a run that ended in x, or at best in another iterate."""
+    """x, error, steps, code and history of a run that ended in x, or, if it failed, in the best that it looked at."""
     run, x, best = found
     xp = namespace(b)
     error = measured(A, b, x, size)
-    worse = (error > tol) & ~(error <= run.state.best_error) | ~xp.isfinite(error)
-    mask = xp.reshape(worse, (*worse.shape, *(1,) * (b.ndim - worse.ndim)))
-    x = xp.where(mask, best, x)
-    broken = ~xp.isfinite(run.error)
+    broken = ~xp.isfinite(error) | ~xp.isfinite(run.error)
+    lost = (run.code == int(Status.DIVERGED)) | (run.code == int(Status.NOT_POSITIVE_DEFINITE)) | broken
+    worse = xp.asarray(lost & ~(error <= run.state.best_error))
     code = xp.where(broken, xp.full_like(run.code, int(Status.NOT_FINITE)), run.code)
-    final = xp.asarray(xp.where(worse, measured(A, b, x, size), error))
-    return x, final, run.steps, settle(final, tol, code), run.history
+    if of(b).traced([worse]) or bool(xp.any(worse)):
+        x = xp.where(xp.reshape(worse, (*worse.shape, *(1,) * (b.ndim - worse.ndim))), best, x)
+        error = xp.asarray(xp.where(worse, measured(A, b, x, size), error))
+    return x, error, run.steps, settle(error, tol, code), run.history

@@ -367,11 +367,11 @@ def spread(place: Arrangement) -> tuple[Any, ...]:
     return (*below, *above, first.astype(kind), count.astype(kind), width)
 
 
-def in_sweep_order(x: Any, place: Arrangement) -> Any:
+def in_sweep_order(x: Any, place: Any) -> Any:
     """x, shape (..., n), with its numbers at their places."""
     return namespace(x).take(x, place.rows, axis=-1)
 
 
-def in_natural_order(x: Any, place: Arrangement) -> Any:
+def in_natural_order(x: Any, place: Any) -> Any:
     """The way back."""
     return namespace(x).take(x, place.places, axis=-1)

@@ -15,9 +15,10 @@ from ..arrays import like, namespace
 from ..backend import of
 from ..operators import Stencil
 from ..record import record
+from .ordering import Triangles, rows_of, triangles
 from .sweeps import Diagonals
 
-__all__ = ["Place", "diagonals", "skewed"]
+__all__ = ["Place", "diagonals", "in_order", "skewed"]
 
 
 @record
@@ -68,3 +69,12 @@ def diagonals(A: Stencil[Any], beside: Any) -> tuple[Diagonals, Place]:
         return in_order(xp.concat([xp.zeros(tuple(edge), **like(face)), face], axis=axis - d))
 
     return Diagonals(in_order(A.center), tuple(before(face, k) for k, face in enumerate(A.faces)), grid), place
+
+
+def in_order(A: Any, beside: Any, order: str, hosted: bool) -> tuple[Triangles | None, Diagonals | None, Any]:
+    """A in the order of a sweep, as triangles or, where a kernel can go through them, as diagonals, and the places."""
+    if hosted and order == "natural" and skewed(A):
+        stencil, place = diagonals(A, beside)
+        return None, stencil, place
+    matrix = triangles(rows_of(A), order, padded=not hosted)
+    return matrix, None, matrix.place

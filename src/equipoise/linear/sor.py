@@ -19,10 +19,10 @@ from .adjoint import solve_vjp
 from .checks import check_diagonal, check_omega, check_order, check_sweep, check_system
 from .ending import concluded, flat, start_of
 from .omega import young
-from .ordering import ORDERS, in_natural_order, in_sweep_order, rows_of, triangles
+from .ordering import ORDERS, in_natural_order, in_sweep_order
 from .red_black import PackedTask, pack, packed, packed_sweeps, unpack
 from .result import LinearResult
-from .skew import diagonals, skewed
+from .skew import in_order
 from .sweeps import SweepState, SweepTask, diverged, ordered_sweeps
 
 __all__ = ["solve_sor", "sor"]
@@ -43,13 +43,7 @@ def begin(x: Any, error: Any, factor: Any) -> SweepState:
 def sweep_in_order(A: Any, b: Any, start: Any, settings: dict[str, Any], order: str, sweep: str, **options: Any) -> Any:
     """Sweeps through rows, or, with a kernel, through the diagonals of a stencil; the run, its x and best x."""
     size, error, omega, factor, beta = (settings[k] for k in ("size", "error", "omega", "factor", "beta"))
-    through_diagonals = hosted(ordered_sweeps, b) and order == "natural" and skewed(A)
-    if through_diagonals:
-        stencil, place = diagonals(A, b)
-        matrix = None
-    else:
-        stencil, matrix = None, triangles(rows_of(A), order, padded=not hosted(ordered_sweeps, b))
-        place = matrix.place
+    matrix, stencil, place = in_order(A, b, order, hosted(ordered_sweeps, b))
     task = SweepTask(matrix, stencil, in_sweep_order(flat(b, A), place), omega, beta, size, sweep)
     state = begin(in_sweep_order(flat(start, A), place), error, factor)
     run = iterate(ordered_sweeps, state, task, **options)
@@ -141,7 +135,8 @@ def solve_sor(
         history=history,
         method="linear.sor",
     )
-    return LinearResult(*map_arrays(of(b).stop_gradient, tuple(rest)), x)
+    error, steps, code, rows = map_arrays(of(b).stop_gradient, tuple(rest))
+    return LinearResult(error, steps, code, rows, x)
 
 
 @public

@@ -144,5 +144,6 @@ def step(s: SweepState, task: SweepTask) -> SweepState:
 def ordered_sweeps(state: SweepState, task: SweepTask, limit: Any, tol: Any) -> tuple[SweepState, Any, Any]:
     """Up to `limit` sweeps; a kernel stops after the first whose error is not above `tol`."""
     state = repeat(step, remember(state), task, limit)
-    error = relative(task.b - product(task.matrix, state.x), task.size)
+    matrix: Any = task.matrix
+    error = relative(task.b - product(matrix, state.x), task.size)
     return replace(state, error=error), limit, error
