@@ -33,6 +33,7 @@ class Jax(Eager):
     kernels: Mapping[str, str] = {"array.index_sum": "equipoise_jax.arrays:index_sum"}
     borrows: Collection[str] = frozenset(
         {
+            "operators.csr_product",
             "transport.apply",
             "transport.barycenter_start",
             "transport.barycenter_sweeps",
@@ -81,6 +82,8 @@ class Jax(Eager):
     def borrow(self, x: jax.Array) -> np.ndarray[Any, Any] | None:
         if isinstance(x, jax.core.Tracer) or x.dtype == jnp.bfloat16:
             return None
+        if isinstance(x, np.ndarray):  # as cotangents may come
+            return x
         (device, *others) = x.devices()
         return np.asarray(x) if device.platform == "cpu" and not others else None
 

@@ -12,38 +12,37 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from ..arrays import A as Array_
 from ..arrays import library, namespace
 from ..backend import of
 from ..boundary import public
 from ..checks import check_limits, check_tol, values
 from ..implicit import differentiable
-from ..iterate import Iterated, iterate
+from ..iterate import iterate
 from ..kernel import on_host
 from ..operators import CSR, Dense, LinearOperator, Stencil, as_operator
-from ..record import as_data, leaves, map_arrays, plain, record, static
-from ..result import History, frames_to_the_user, report
+from ..record import as_data, map_arrays, plain, record, static
+from ..result import frames_to_the_user, report
 from .adjoint import pulled
-from .checks import check_diagonal, check_omega, check_symmetric, check_system, trailing
+from .checks import check_diagonal, check_omega, check_system, trailing
 from .eisenstat import SSORTask, failed, ssor_cg
 from .eisenstat import begin as ssor_begin
-from .ending import concluded, flat, measured, start_of
+from .ending import concluded, flat, start_of
 from .gradients import GradientTask, conjugate_gradients
 from .gradients import begin as gradient_begin
 from .omega import extremes, young
-from .ordering import in_natural_order, in_sweep_order, remembered, rows_of
+from .ordering import in_natural_order, in_sweep_order
 from .preconditioners import SSOR, Chebyshev, ChebyshevInverse, Jacobi, Preconditioner
+from .restart import Found, twice
 from .result import LinearResult
 from .skew import in_order
 from .sor import hosted
+from .symmetry import check_symmetric
 
 __all__ = ["cg", "solve_cg"]
 
 STORED = (Dense, CSR, Stencil)
 PATIENCE = 2000  # steps without a new least error
-Found = tuple[Iterated, Any, Any]  # a run, its last x, and its best one
 
 
 @record
@@ -101,46 +100,6 @@ def by_operators(A: Any, M: Any, b: Any, size: Any, start: Any, **options: Any) 
 
 def flatten(x: Any, grid: tuple[int, ...]) -> Any:
     return x if len(grid) == 1 else namespace(x).reshape(x, (*x.shape[: x.ndim - len(grid)], -1))
-
-
-def twice(once: Callable[..., Found], A: Any, b: Any, size: Any, start: Any, tol: Any, max_steps: int) -> Found:
-    """A run, and a second one from its end for those that only seemed to have converged."""
-    found = once(start=start, max_steps=max_steps)
-    run, x, _ = found
-    xp, backend = namespace(b), of(b)
-    if backend.traced([run.code, b]):
-        return found
-    again = xp.asarray((run.code == 0) & (measured(A, b, x, size) > tol))
-    left = max_steps - int(np.max(backend.to_numpy(run.steps)))
-    if left < 1 or not bool(xp.any(again)):
-        return found
-    more, *xs = once(start=x, max_steps=left)
-
-    def choose(new: Any, old: Any) -> Any:
-        return xp.where(xp.reshape(again, again.shape + (1,) * (new.ndim - again.ndim)), new, old)
-
-    steps = run.steps + xp.where(again, more.steps, xp.zeros_like(more.steps))
-    best_error = choose(more.state.best_error, run.state.best_error)
-    joined = Iterated(
-        replace(run.state, best_error=best_error),
-        choose(more.error, run.error),
-        steps,
-        choose(more.code, run.code),
-        following(run.history, more.history),
-    )
-    return joined, *(choose(new, old) for new, old in zip(xs, found[1:], strict=True))
-
-
-def following(first: History[Any] | None, second: History[Any] | None) -> History[Any] | None:
-    """The rows of two runs, one after the other."""
-    if first is None or second is None:
-        return first
-    xp = namespace(first.step)
-    ends = (first.step[-1:], None, first.seconds[-1:])
-    pairs = zip(
-        (first.step, first.error, first.seconds), (second.step, second.error, second.seconds), ends, strict=True
-    )
-    return History(*(xp.concat([old, new if end is None else new + end]) for old, new, end in pairs))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -220,36 +179,6 @@ def warn_of_order(order: str) -> None:
     )
 
 
-def check_mirrored(A: Any) -> None:
-    """A symmetric matrix; a stencil is one by its form."""
-    if isinstance(A, Stencil) or of(*leaves(A)).traced(leaves(A)[:1]):
-        return
-    if isinstance(A, Dense):
-        xp = namespace(A.array)
-        n = A.shape[0]
-        check_symmetric(A.array, xp.matrix_transpose(A.array), lambda k: (k // n, k % n), 2)
-        return
-    rows = rows_of(A)
-    twin = remembered(rows.indptr, rows.indices, "twin", lambda: twins(rows.indptr, rows.indices))
-    xp = namespace(rows.data)
-    ends = xp.concat([rows.data, xp.zeros_like(rows.data[..., :1])], axis=-1)
-    mirrored = xp.take(ends, of(A.data).lend(twin, A.data), axis=-1)
-
-    def place(k: int) -> tuple[int, int]:
-        return int(np.searchsorted(rows.indptr, k, side="right")) - 1, int(rows.indices[k])
-
-    check_symmetric(rows.data, mirrored, place, 1)
-
-
-def twins(indptr: Any, indices: Any) -> Any:
-    """For every entry (i, j) the number of the entry (j, i), or one past the last."""
-    n = indptr.size - 1
-    rows, columns = np.repeat(np.arange(n), np.diff(indptr)), indices.astype(np.int64)
-    key, mirror = rows * n + columns, columns * n + rows
-    at = np.minimum(np.searchsorted(key, mirror), max(key.size - 1, 0))
-    return np.where(key[at] == mirror, at, key.size).astype(indices.dtype)
-
-
 def solve_cg(
     A: Any,
     b: Any,
@@ -266,7 +195,7 @@ def solve_cg(
     A, b, x0, _ = check_system(A, b, x0)
     if isinstance(A, STORED):
         check_diagonal(A, positive=True)
-        check_mirrored(A)
+        check_symmetric(A)
     M, omega, order = prepared(A, preconditioner, b)
     if omega is not None:
         A, b, x0, omega = check_system(A, b, x0, check_omega(omega, b))

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from ..arrays import first_index, is_floating, library, namespace, shape_text
-from ..backend import of
 from ..checks import check_finite, check_mask, number, values
 from ..operators import CSR, Dense, Stencil
 from ..record import leaves, plain
@@ -20,7 +18,6 @@ __all__ = [
     "check_omega",
     "check_order",
     "check_sweep",
-    "check_symmetric",
     "check_system",
     "trailing",
 ]
@@ -113,19 +110,6 @@ def check_diagonal(A: Any, *, positive: bool) -> None:
         if positive:
             raise ValueError(f"A is not positive definite: its diagonal holds {value} at index {index}")
         raise ValueError(f"A must have no zero on its diagonal, got {value} at index {index}")
-
-
-def check_symmetric(entries: Any, mirrored: Any, place: Callable[[int], tuple[int, int]], trailing_axes: int) -> None:
-    """Entries that agree with their mirror images up to rounding; ``place(k)`` is where entry k of a member stands."""
-    seen, other = (of(x).stop_gradient(x) for x in (entries, mirrored))
-    xp = namespace(seen)
-    batch = tuple(seen.shape[: seen.ndim - trailing_axes])
-    seen, other = xp.reshape(seen, (*batch, -1)), xp.reshape(other, (*batch, -1))
-    bound = 64 * float(xp.finfo(seen.dtype).eps) * xp.max(xp.abs(seen), axis=-1, keepdims=True)
-    bad = xp.asarray(xp.abs(seen - other) > bound)
-    if bool(xp.any(bad)):
-        i, j = place(first_index(bad)[-1])
-        raise ValueError(f"A must be symmetric, and its entries ({i}, {j}) and ({j}, {i}) differ; use sor, not cg")
 
 
 def check_omega(omega: Any, b: Any) -> Any:
