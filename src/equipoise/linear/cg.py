@@ -36,7 +36,7 @@ from .preconditioners import SSOR, Chebyshev, ChebyshevInverse, Jacobi, Precondi
 from .restart import Found, twice
 from .result import LinearResult
 from .skew import in_order
-from .sor import hosted
+from .sor import hosted, paced
 from .symmetry import check_symmetric
 
 __all__ = ["cg", "solve_cg"]
@@ -64,7 +64,8 @@ class Flat:
 def by_sweeps(A: Any, b: Any, omega: Any, size: Any, order: str, start: Any, **options: Any) -> Found:
     """With a symmetric sweep as the preconditioner."""
     xp = namespace(b)
-    matrix, stencil, place = in_order(A, b, order, hosted(ssor_cg, b))
+    on_kernels = hosted(ssor_cg, b)
+    matrix, stencil, place = in_order(A, b, order, on_kernels)
 
     def there(x: Any) -> Any:
         return in_sweep_order(flat(x, A), place)
@@ -74,7 +75,7 @@ def by_sweeps(A: Any, b: Any, omega: Any, size: Any, order: str, start: Any, **o
 
     task = SSORTask(matrix, stencil, there(b), omega, size)
     state = ssor_begin(there(start), there(b - A.matvec(start)), task)
-    run = iterate(ssor_cg, state, task, **options)
+    run = iterate(ssor_cg, state, task, **paced(options, b, on_kernels))
     return run, back(run.state.x), back(run.state.best)
 
 
@@ -94,7 +95,8 @@ def by_operators(A: Any, M: Any, b: Any, size: Any, start: Any, **options: Any) 
         )
     xp = namespace(b)
     task = GradientTask(A, M, scale, flatten(b, grid), size)
-    run = iterate(conjugate_gradients, gradient_begin(flatten(start, grid), task), task, **options)
+    known = M is None and isinstance(A, (CSR, Flat)) and hosted(conjugate_gradients, b)
+    run = iterate(conjugate_gradients, gradient_begin(flatten(start, grid), task), task, **paced(options, b, known))
     return run, xp.reshape(run.state.x, b.shape), xp.reshape(run.state.best, b.shape)
 
 

@@ -36,6 +36,13 @@ def hosted(kernel: Kernel[..., Any], x: Any) -> bool:
     return kernel.overridden(of(x)) and x.dtype in (xp.float32, xp.float64)
 
 
+def paced(options: dict[str, Any], x: Any, by_kernel: bool) -> dict[str, Any]:
+    """The options of a loop; where no kernel stops inside its chunk, the pace is that of the portable bodies."""
+    if by_kernel or options["check_every"] is not None or options["callback"] is not None:
+        return options
+    return {**options, "check_every": of(x).check_every(x)}
+
+
 def begin(x: Any, error: Any, factor: Any) -> SweepState:
     return SweepState(x, error, x, error, factor)
 
@@ -46,7 +53,7 @@ def sweep_in_order(A: Any, b: Any, start: Any, settings: dict[str, Any], order: 
     matrix, stencil, place = in_order(A, b, order, hosted(ordered_sweeps, b))
     task = SweepTask(matrix, stencil, in_sweep_order(flat(b, A), place), omega, beta, size, sweep)
     state = begin(in_sweep_order(flat(start, A), place), error, factor)
-    run = iterate(ordered_sweeps, state, task, **options)
+    run = iterate(ordered_sweeps, state, task, **paced(options, b, hosted(ordered_sweeps, b)))
     shape = b.shape
 
     def back(x: Any) -> Any:
@@ -60,7 +67,12 @@ def sweep_in_colors(A: Any, b: Any, start: Any, settings: dict[str, Any], sweep:
     size, error, omega, factor, beta = (settings[k] for k in ("size", "error", "omega", "factor", "beta"))
     matrix = packed(A, b)
     task = PackedTask(matrix, pack(b, matrix.odd), omega, beta, size, sweep)
-    run = iterate(packed_sweeps, begin(pack(start, matrix.odd), error, factor), task, **options)
+    run = iterate(
+        packed_sweeps,
+        begin(pack(start, matrix.odd), error, factor),
+        task,
+        **paced(options, b, hosted(packed_sweeps, b)),
+    )
     return run, *(unpack(x, matrix.odd, A.grid[-1]) for x in (run.state.x, run.state.best))
 
 
