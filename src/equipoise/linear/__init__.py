@@ -5,8 +5,34 @@ factor by formula or from the step counts alone.
 """
 
 from .cg import cg
+from .chebcb import ChebCB
+from .omega import optimal_omega, predicted_steps
+from .outcomes import Regret, SequenceInfo, SequenceResult
+from .policy import FixedOmega, Policy, YoungOmega
 from .preconditioners import SSOR, Chebyshev, Jacobi
 from .result import LinearResult
+from .sequence import System, solve_sequence
 from .sor import sor
+from .tsallis import BinnedTsallisINF, TsallisINF
 
-__all__ = ["Chebyshev", "Jacobi", "LinearResult", "SSOR", "cg", "sor"]
+__all__ = [
+    "BinnedTsallisINF",
+    "ChebCB",
+    "Chebyshev",
+    "FixedOmega",
+    "Jacobi",
+    "LinearResult",
+    "Policy",
+    "Regret",
+    "SSOR",
+    "SequenceInfo",
+    "SequenceResult",
+    "System",
+    "TsallisINF",
+    "YoungOmega",
+    "cg",
+    "optimal_omega",
+    "predicted_steps",
+    "solve_sequence",
+    "sor",
+]

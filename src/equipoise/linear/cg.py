@@ -27,13 +27,13 @@ from .adjoint import pulled
 from .checks import check_diagonal, check_omega, check_system, trailing
 from .eisenstat import SSORTask, failed, ssor_cg
 from .eisenstat import begin as ssor_begin
-from .ending import concluded, flat, start_of
+from .ending import Run, concluded, flat, start_of
 from .gradients import GradientTask, conjugate_gradients
 from .gradients import begin as gradient_begin
 from .omega import extremes, young
 from .ordering import in_natural_order, in_sweep_order
 from .preconditioners import SSOR, Chebyshev, ChebyshevInverse, Jacobi, Preconditioner
-from .restart import Found, twice
+from .restart import twice
 from .result import LinearResult
 from .skew import in_order
 from .sor import hosted, paced
@@ -61,7 +61,7 @@ class Flat:
 # The two ways
 
 
-def by_sweeps(A: Any, b: Any, omega: Any, size: Any, order: str, start: Any, **options: Any) -> Found:
+def by_sweeps(A: Any, b: Any, omega: Any, size: Any, order: str, start: Any, r: Any, **options: Any) -> Run:
     """With a symmetric sweep as the preconditioner."""
     xp = namespace(b)
     on_kernels = hosted(ssor_cg, b)
@@ -73,13 +73,13 @@ def by_sweeps(A: Any, b: Any, omega: Any, size: Any, order: str, start: Any, **o
     def back(x: Any) -> Any:
         return xp.reshape(in_natural_order(x, place), b.shape)
 
-    task = SSORTask(matrix, stencil, there(b), omega, size)
-    state = ssor_begin(there(start), there(b - A.matvec(start)), task)
+    task = SSORTask(matrix, stencil, omega, size)
+    state = ssor_begin(there(start), there(r), task)
     run = iterate(ssor_cg, state, task, **paced(options, b, on_kernels))
-    return run, back(run.state.x), back(run.state.best)
+    return Run(run, back(run.state.x), lambda: back(run.state.best))
 
 
-def by_operators(A: Any, M: Any, b: Any, size: Any, start: Any, **options: Any) -> Found:
+def by_operators(A: Any, M: Any, b: Any, size: Any, start: Any, r: Any, **options: Any) -> Run:
     """With products of A and, perhaps, of the inverse of a preconditioner."""
     scale = None
     if isinstance(M, Jacobi):
@@ -94,10 +94,11 @@ def by_operators(A: Any, M: Any, b: Any, size: Any, start: Any, **options: Any) 
             None if scale is None else flatten(scale, grid),
         )
     xp = namespace(b)
-    task = GradientTask(A, M, scale, flatten(b, grid), size)
-    known = M is None and isinstance(A, (CSR, Flat)) and hosted(conjugate_gradients, b)
-    run = iterate(conjugate_gradients, gradient_begin(flatten(start, grid), task), task, **paced(options, b, known))
-    return run, xp.reshape(run.state.x, b.shape), xp.reshape(run.state.best, b.shape)
+    task = GradientTask(A, M, scale, size)
+    state = gradient_begin(flatten(start, grid), flatten(r, grid), task)
+    known = M is None and isinstance(A, (CSR, Flat, Stencil)) and hosted(conjugate_gradients, b)
+    run = iterate(conjugate_gradients, state, task, **paced(options, b, known))
+    return Run(run, xp.reshape(run.state.x, b.shape), lambda: xp.reshape(run.state.best, b.shape))
 
 
 def flatten(x: Any, grid: tuple[int, ...]) -> Any:
@@ -120,14 +121,14 @@ def solve_vjp(cotangent: Any, out: Any, args: tuple[Any, ...], **settings: Any) 
 
 def solve(A: Any, M: Any, b: Any, x0: Any, omega: Any, tol: Any, *, order: str, **options: Any) -> tuple[Any, ...]:
     """x, error, steps, code and history; M is None for a symmetric sweep with the factor omega."""
-    size, start, _ = start_of(A, b, x0)
+    size, start, r, _ = start_of(A, b, x0)
     max_steps = options.pop("max_steps")
     keywords = {"tol": tol, "halt": failed, "patience": PATIENCE, **options}
     if omega is None:
         once = functools.partial(by_operators, A, M, b, size, **keywords)
     else:
         once = functools.partial(by_sweeps, A, b, omega, size, order, **keywords)
-    return concluded(A, b, size, twice(once, A, b, size, start, tol, max_steps), tol)
+    return concluded(A, b, size, twice(once, A, b, size, start, r, tol, max_steps), tol)
 
 
 by_rows = differentiable(solve_vjp)(on_host(ssor_cg)(solve))
@@ -199,7 +200,7 @@ def solve_cg(
         check_diagonal(A, positive=True)
         check_symmetric(A)
     M, omega, order = prepared(A, preconditioner, b)
-    if omega is not None:
+    if getattr(omega, "ndim", 0):
         A, b, x0, omega = check_system(A, b, x0, check_omega(omega, b))
     tol = check_tol(tol, b, 1e-8, 1e-5)
     check_limits(tol, max_steps, check_every)

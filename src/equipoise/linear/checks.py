@@ -99,7 +99,7 @@ def check_vector(name: str, x: Any, A: Any, b: Any) -> None:
 
 def check_diagonal(A: Any, *, positive: bool) -> None:
     """A diagonal without zeros; a positive one if A has to be positive definite."""
-    seen = values(A.diagonal())
+    seen = values(A.center if isinstance(A, Stencil) and A.constant else A.diagonal())
     if seen is None:
         return
     xp = namespace(seen)

@@ -43,11 +43,10 @@ class SSORState:
 
 @record
 class SSORTask:
-    """A x = b in the order of the sweep; see :class:`equipoise.linear.sweeps.SweepTask`."""
+    """The matrix in the order of the sweep, the factor and |b|; see :class:`equipoise.linear.sweeps.SweepTask`."""
 
     matrix: Triangles | None
     diagonals: Diagonals | None
-    b: Any
     omega: Any
     size: Any
 

@@ -31,14 +31,15 @@ class GradientState:
 
 @record
 class GradientTask:
-    """A x = b. `A` and `M`, an operator that applies the inverse of the preconditioner or None, take vectors of shape
-    (..., n); where the preconditioner is the diagonal, `scale` holds its inverse and `M` is None.
+    """What the steps read.
+
+    `A` and `M`, which applies the inverse of the preconditioner or is None, take vectors of shape (..., n). Where the
+    preconditioner is the diagonal, `scale` holds its inverse and `M` is None. `size` is |b|, or 1 where that is 0.
     """
 
     A: Any
     M: Any
     scale: Any
-    b: Any
     size: Any
 
 
@@ -49,9 +50,9 @@ def preconditioned(r: Any, task: GradientTask) -> Any:
     return r if task.scale is None else task.scale * r
 
 
-def begin(x: Any, task: GradientTask) -> GradientState:
+def begin(x: Any, r: Any, task: GradientTask) -> GradientState:
+    """The state of the iterate x, whose residual b - A x is r."""
     xp = namespace(x)
-    r = task.b - plain(task.A).matvec(x)
     z = preconditioned(r, task)
     error = relative(r, task.size)
     return GradientState(x, r, z, dot(r, z), xp.ones_like(error), error, x, error)

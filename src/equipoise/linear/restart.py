@@ -11,40 +11,40 @@ import numpy as np
 from ..arrays import namespace
 from ..backend import of
 from ..iterate import Iterated
+from ..record import plain
 from ..result import History
-from .ending import measured
+from .ending import Run, measured
 
-__all__ = ["Found", "twice"]
-
-Found = tuple[Iterated, Any, Any]  # a run, its last x, and its best one
+__all__ = ["twice"]
 
 
-def twice(once: Callable[..., Found], A: Any, b: Any, size: Any, start: Any, tol: Any, max_steps: int) -> Found:
+def twice(once: Callable[..., Run], A: Any, b: Any, size: Any, start: Any, r: Any, tol: Any, max_steps: int) -> Run:
     """A run, and a second one from its end for those that only seemed to have converged."""
-    found = once(start=start, max_steps=max_steps)
-    run, x, _ = found
+    run = once(start=start, r=r, max_steps=max_steps)
+    loop = run.loop
     xp, backend = namespace(b), of(b)
-    if backend.traced([run.code, b]):
-        return found
-    again = xp.asarray((run.code == 0) & (measured(A, b, x, size) > tol))
-    left = max_steps - int(np.max(backend.to_numpy(run.steps)))
+    if backend.traced([loop.code, b]):
+        return run
+    error = measured(A, b, run.x, size)
+    run = replace(run, error=error)
+    again = xp.asarray((loop.code == 0) & (error > tol))
+    left = max_steps - int(np.max(backend.to_numpy(loop.steps)))
     if left < 1 or not bool(xp.any(again)):
-        return found
-    more, *xs = once(start=x, max_steps=left)
+        return run
+    more = once(start=run.x, r=b - plain(A).matvec(run.x), max_steps=left)
 
     def choose(new: Any, old: Any) -> Any:
         return xp.where(xp.reshape(again, again.shape + (1,) * (new.ndim - again.ndim)), new, old)
 
-    steps = run.steps + xp.where(again, more.steps, xp.zeros_like(more.steps))
-    best_error = choose(more.state.best_error, run.state.best_error)
+    steps = loop.steps + xp.where(again, more.loop.steps, xp.zeros_like(more.loop.steps))
     joined = Iterated(
-        replace(run.state, best_error=best_error),
-        choose(more.error, run.error),
+        replace(loop.state, best_error=choose(more.loop.state.best_error, loop.state.best_error)),
+        choose(more.loop.error, loop.error),
         steps,
-        choose(more.code, run.code),
-        following(run.history, more.history),
+        choose(more.loop.code, loop.code),
+        following(loop.history, more.loop.history),
     )
-    return joined, *(choose(new, old) for new, old in zip(xs, found[1:], strict=True))
+    return Run(joined, choose(more.x, run.x), lambda: choose(more.best(), run.best()))
 
 
 def following(first: History[Any] | None, second: History[Any] | None) -> History[Any] | None:

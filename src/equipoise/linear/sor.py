@@ -17,7 +17,7 @@ from ..record import map_arrays
 from ..result import report
 from .adjoint import solve_vjp
 from .checks import check_diagonal, check_omega, check_order, check_sweep, check_system
-from .ending import concluded, flat, start_of
+from .ending import Run, concluded, flat, start_of
 from .omega import young
 from .ordering import ORDERS, in_natural_order, in_sweep_order
 from .red_black import PackedTask, pack, packed, packed_sweeps, unpack
@@ -47,8 +47,8 @@ def begin(x: Any, error: Any, factor: Any) -> SweepState:
     return SweepState(x, error, x, error, factor)
 
 
-def sweep_in_order(A: Any, b: Any, start: Any, settings: dict[str, Any], order: str, sweep: str, **options: Any) -> Any:
-    """Sweeps through rows, or, with a kernel, through the diagonals of a stencil; the run, its x and best x."""
+def sweep_in_order(A: Any, b: Any, start: Any, settings: dict[str, Any], order: str, sweep: str, **options: Any) -> Run:
+    """Sweeps through rows, or, with a kernel, through the diagonals of a stencil."""
     size, error, omega, factor, beta = (settings[k] for k in ("size", "error", "omega", "factor", "beta"))
     matrix, stencil, place = in_order(A, b, order, hosted(ordered_sweeps, b))
     task = SweepTask(matrix, stencil, in_sweep_order(flat(b, A), place), omega, beta, size, sweep)
@@ -59,11 +59,11 @@ def sweep_in_order(A: Any, b: Any, start: Any, settings: dict[str, Any], order: 
     def back(x: Any) -> Any:
         return namespace(x).reshape(in_natural_order(x, place), shape)
 
-    return run, back(run.state.x), back(run.state.best)
+    return Run(run, back(run.state.x), lambda: back(run.state.best))
 
 
-def sweep_in_colors(A: Any, b: Any, start: Any, settings: dict[str, Any], sweep: str, **options: Any) -> Any:
-    """Red-black sweeps through a stencil; the run, its x and best x."""
+def sweep_in_colors(A: Any, b: Any, start: Any, settings: dict[str, Any], sweep: str, **options: Any) -> Run:
+    """Red-black sweeps through a stencil."""
     size, error, omega, factor, beta = (settings[k] for k in ("size", "error", "omega", "factor", "beta"))
     matrix = packed(A, b)
     task = PackedTask(matrix, pack(b, matrix.odd), omega, beta, size, sweep)
@@ -73,7 +73,11 @@ def sweep_in_colors(A: Any, b: Any, start: Any, settings: dict[str, Any], sweep:
         task,
         **paced(options, b, hosted(packed_sweeps, b)),
     )
-    return run, *(unpack(x, matrix.odd, A.grid[-1]) for x in (run.state.x, run.state.best))
+
+    def back(x: Any) -> Any:
+        return unpack(x, matrix.odd, A.grid[-1])
+
+    return Run(run, back(run.state.x), lambda: back(run.state.best))
 
 
 @differentiable(solve_vjp)
@@ -82,17 +86,17 @@ def solve(
     A: Any, b: Any, x0: Any, omega: Any, beta: Any, tol: Any, *, order: str, sweep: str, **options: Any
 ) -> tuple[Any, ...]:
     """x, error, steps, code and history."""
-    size, start, error = start_of(A, b, x0)
+    size, start, _, error = start_of(A, b, x0)
     settings = {"size": size, "error": error, "omega": omega, "beta": beta, "factor": None}
     if beta is not None:
         settings["factor"] = namespace(b).ones_like(error)
         settings["beta"] = namespace(b).zeros_like(error) + beta
     keywords = {"tol": tol, "halt": diverged, "patience": PATIENCE, "margin": 0.999, **options}
     if isinstance(A, Stencil) and order != "natural":
-        found = sweep_in_colors(A, b, start, settings, sweep, **keywords)
+        run = sweep_in_colors(A, b, start, settings, sweep, **keywords)
     else:
-        found = sweep_in_order(A, b, start, settings, order, sweep, **keywords)
-    return concluded(A, b, size, found, tol)
+        run = sweep_in_order(A, b, start, settings, order, sweep, **keywords)
+    return concluded(A, b, size, run, tol)
 
 
 def check_factor(A: Any, omega: Any, order: str, sweep: str, b: Any) -> tuple[Any, Any]:
@@ -134,7 +138,8 @@ def solve_sor(
     A, b, x0, _ = check_system(A, b, x0)
     check_diagonal(A, positive=False)
     omega, beta = check_factor(A, omega, order, sweep, b)
-    A, b, x0, omega = check_system(A, b, x0, omega)
+    if getattr(omega, "ndim", 0):
+        A, b, x0, omega = check_system(A, b, x0, omega)
     tol = check_tol(tol, b, 1e-8, 1e-5)
     check_limits(tol, max_steps, check_every)
     x, *rest = solve(

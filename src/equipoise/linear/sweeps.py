@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from ..arrays import namespace
 from ..iterate import repeat
 from ..kernel import kernel
@@ -30,6 +32,7 @@ __all__ = [
     "remember",
 ]
 
+TINY, HUGE = 1e-30, 1e30  # squares of norms for which nothing can overflow or vanish, in float32 neither
 GROWTH = 1e8  # an error this much above the least one will not come down again
 
 
@@ -83,6 +86,10 @@ class SweepTask:
 def norm(x: Any) -> Any:
     """The Euclidean norm along the last axis; large and small numbers neither overflow nor vanish."""
     xp = namespace(x)
+    if isinstance(x, np.ndarray):
+        square = np.asarray(np.dot(x, x) if x.ndim == 1 else np.sum(x * x, axis=-1))
+        if np.all((square > TINY) & (square < HUGE)):
+            return np.asarray(np.sqrt(square))
     largest = xp.max(xp.abs(x), axis=-1, keepdims=True)
     scale = xp.where((largest > 0) & xp.isfinite(largest), largest, xp.ones_like(largest))
     return xp.asarray(scale[..., 0] * xp.sqrt(xp.sum((x / scale) ** 2, axis=-1)))
