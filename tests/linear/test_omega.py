@@ -12,17 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import equipoise as eq
+from equipoise.linear import SSOR, cg
 from equipoise.linear.lanczos import spectrum
 from equipoise.linear.omega import extremes, optimal_omega, predicted_steps, young
+from equipoise.linear.unevenness import unevenness
 from equipoise.operators import CSR, Dense, Kronecker, Stencil
 
 from ..backends import Case
-
-
-def dense(A: Any) -> np.ndarray:
-    """The matrix of a stencil."""
-    n = A.shape[0]
-    return np.asarray(A.matvec(np.eye(n).reshape(n, *A.grid))).reshape(n, n)
+from .problems import dense
 
 
 def least(A: np.ndarray) -> float:
@@ -278,3 +275,46 @@ def sample(rng: np.random.Generator, dtype: str) -> Any:
         yield (image, inverse, v, before, np.asarray(below)), {}
         yield (image, inverse, v, 0 * before, np.asarray(0 * below)), {}
         yield (0 * image, inverse, 0 * v, before, np.asarray(0 * below)), {}
+
+
+def uneven(grid: tuple[int, int], seed: int) -> Stencil:
+    """Weights over some decades."""
+    rng, (n, m) = np.random.default_rng(seed), grid
+    return Stencil.diffusion(tuple(np.exp(1.5 * rng.standard_normal(s)) for s in ((n - 1, m), (n, m - 1))), shift=0.01)
+
+
+class TestUnevenness:
+    """Where couplings lie unevenly before and after a row, a symmetric sweep must not reach as far."""
+
+    @pytest.mark.parametrize("kind", ["stencil", "rows", "dense"])
+    def test_it_is_the_quotient_at_ones(self, kind: str) -> None:
+        A = uneven((6, 5), 3)
+        full = dense(A)
+        D, L = np.diag(np.diag(full)), np.tril(full, -1)
+        ones = np.ones(30)
+        expected = ones @ (L @ np.linalg.solve(D, L.T) - D / 4) @ ones / (ones @ full @ ones)
+        assert expected > 0
+        given = {"stencil": A, "rows": A.to_csr(), "dense": Dense(full)}[kind]
+        np.testing.assert_allclose(unevenness(given), expected, rtol=1e-12)
+
+    def test_a_batch(self) -> None:
+        one, two = uneven((4, 3), 1), uneven((4, 3), 2)
+        both = Stencil(
+            np.stack([one.center, two.center]),
+            tuple(np.stack(pair) for pair in zip(one.faces, two.faces, strict=True)),
+            (4, 3),
+        )
+        np.testing.assert_allclose(unevenness(both), [unevenness(one), unevenness(two)])
+
+    def test_constant_stencils_have_none(self) -> None:
+        A = Stencil.laplacian((20, 20), shift=0.1)
+        assert unevenness(A) == 0.0
+        assert unevenness(A.to_csr()) == 0.0
+        assert optimal_omega(A) == optimal_omega(A, solver="ssor_cg")
+
+    @pytest.mark.parametrize("seed", [1, 2])
+    def test_steps_are_near_those_of_the_best_factor(self, seed: int) -> None:
+        A, b = uneven((60, 50), seed), np.random.default_rng(seed).standard_normal((60, 50))
+        steps = [int(cg(A, b, preconditioner=SSOR(w)).steps) for w in (1.0, 1.2, 1.35, 1.5, 1.7, 1.9)]
+        assert cg(A, b, preconditioner=SSOR()).steps <= 1.1 * min(steps)
+        assert cg(A, b, preconditioner=SSOR(optimal_omega(A))).steps > 1.3 * min(steps)  # the factor for plain sweeps

@@ -157,7 +157,7 @@ def prepared(A: Any, preconditioner: Any, b: Any) -> tuple[Any, Any, str]:
     if isinstance(preconditioner, SSOR):
         order, omega = preconditioner.order, preconditioner.omega
         if omega is None:
-            return None, young(A) if order == "natural" else 1.0, order
+            return None, young(A, solver="ssor_cg") if order == "natural" else 1.0, order
         omega = check_omega(omega, b)
         if order != "natural" and not all_ones(omega):
             warn_of_order(order)

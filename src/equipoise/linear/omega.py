@@ -20,6 +20,7 @@ from ..checks import number, values
 from ..operators import Stencil, as_operator
 from ..record import leaves
 from .lanczos import STEPS, dtype_of, spectrum
+from .unevenness import unevenness
 
 __all__ = [
     "MODELS",
@@ -106,19 +107,26 @@ def radius(A: Any, *, method: str = "auto", steps: int = STEPS, rng: Any = 0) ->
     return 1.0 - below if below.ndim else 1.0 - float(below)
 
 
-def factor(beta: Any) -> Any:
-    """omega* = 2/(1 + sqrt(1 - beta^2))."""
+def factor(beta: Any, uneven: Any = 0.0) -> Any:
+    """omega* = 2/(1 + s), s = sqrt(1 - beta^2); for a symmetric sweep s grows by sqrt(1 + 2 b), at most to 1."""
     if isinstance(beta, float):
-        return 2.0 / (1.0 + math.sqrt(1.0 - beta * beta))
-    return 2.0 / (1.0 + namespace(beta).sqrt(1.0 - beta * beta))
+        return 2.0 / (1.0 + min(1.0, math.sqrt((1.0 - beta * beta) * (1.0 + 2.0 * float(uneven)))))
+    xp = namespace(beta)
+    s = xp.sqrt((1.0 - beta * beta) * (1.0 + 2.0 * uneven))
+    return 2.0 / (1.0 + xp.where(s < 1.0, s, xp.ones_like(s)))
 
 
-def young(A: Any, *, method: str = "auto", steps: int = STEPS, rng: Any = 0) -> Any:
-    """Young's factor for an operator: a float, or an array of A's library of the shape of the batch.
+def young(A: Any, *, solver: str = "sor", method: str = "auto", steps: int | None = None, rng: Any = 0) -> Any:
+    """The factor of :func:`optimal_omega` for an operator: a float, or an array of A's library, the batch's shape.
 
-    Under a jax transformation, for a constant stencil, an array too.
+    Under a jax transformation, for a constant stencil, an array too. By default half of the steps of Lanczos' method do
+    for conjugate gradients, to which a wrong factor matters less.
     """
-    omega = factor(radius(A, method=method, steps=steps, rng=rng))
+    uneven: Any = 0.0
+    if solver == "ssor_cg" and not is_constant(A):
+        uneven = unevenness(A)
+    steps = (STEPS if solver == "sor" else STEPS // 2) if steps is None else steps
+    omega = factor(radius(A, method=method, steps=steps, rng=rng), uneven)
     numbers = next((x for x in leaves(A) if is_floating(x)), None)
     if library(omega) == "numpy" and numbers is not None:
         omega = of(numbers).lend(np.asarray(omega).astype(dtype_of(numbers)), numbers)
@@ -143,22 +151,24 @@ def extremes(A: Any, *, steps: int = STEPS, rng: Any = 0) -> tuple[Any, Any]:
 # The public functions
 
 
-def optimal_omega(A: Any, *, method: str = "auto", steps: int = STEPS, rng: Any = 0) -> Any:
-    """Young's relaxation factor, the best one for :func:`sor` and nearly so for :class:`SSOR` in :func:`cg`.
+def optimal_omega(A: Any, *, solver: str = "sor", method: str = "auto", steps: int | None = None, rng: Any = 0) -> Any:
+    """The best relaxation factor by formula: Young's for :func:`sor`, and one for :class:`SSOR` in :func:`cg`.
 
-    Take it for grids and other matrices whose graph has two colours: there it is exact, as far as beta is. Elsewhere
-    it is a good guess; where many similar systems follow each other, a policy of :func:`solve_sequence` learns to
-    correct it. Do not take it for a matrix that is not symmetric positive definite.
+    Take it for grids and other matrices whose graph has two colours: there it is exact for :func:`sor`, as far as beta
+    is. Elsewhere it is a good guess; where many similar systems follow each other, a policy of
+    :func:`solve_sequence` learns to correct it. Do not take it for a matrix that is not symmetric positive definite.
 
     Parameters
     ----------
     A : array, shape (..., n, n), sparse matrix, or operator
         Symmetric positive definite; whatever :func:`sor` takes.
+    solver : {"sor", "ssor_cg"}
+        What the factor is for. For constant stencils both have the same.
     method : {"auto", "closed_form", "lanczos"}
         The formula for constant stencils, or Lanczos' method on the matrix scaled to a unit diagonal. "auto" takes the
         formula where it can.
-    steps : int
-        Steps of Lanczos' method; each costs a product with A.
+    steps : int, optional
+        Steps of Lanczos' method; each costs a product with A. 20 by default, for conjugate gradients 10.
     rng : int or numpy.random.Generator
         Seeds the noise in its start.
 
@@ -178,8 +188,11 @@ def optimal_omega(A: Any, *, method: str = "auto", steps: int = STEPS, rng: Any 
     -----
     With beta = 1 - lambda_min(D^{-1/2} A D^{-1/2}), omega = 2/(1 + sqrt(1 - beta^2)): D. M. Young, "Iterative solution
     of large linear systems", Academic Press, 1971, chapter 6. For a constant stencil, beta is the sum
-    over the axes of 2 w cos(pi/(m + 1)) / center. A Ritz value lies above lambda_min, so that omega would come out too
-    small, which is the expensive side; it is extrapolated from its fall during the second half of the steps. On grids
+    over the axes of 2 w cos(pi/(m + 1)) / center. For conjugate gradients sqrt(1 - beta^2) is multiplied by
+    sqrt(1 + 2 b), where b measures how unevenly the couplings of rows lie before and after them, see
+    ``equipoise.linear.unevenness``: it is 0 for constant stencils. A Ritz value lies above lambda_min, so that omega
+    would come out too small, which is the expensive side for :func:`sor`; it is extrapolated from its fall during the
+    second half of the steps. On grids
     of more than 100 cells a side 20 steps leave a factor of 1.3 to 3 in the number of sweeps, 60 steps less than 1.5.
 
     Examples
@@ -191,15 +204,17 @@ def optimal_omega(A: Any, *, method: str = "auto", steps: int = STEPS, rng: Any 
     >>> round(eq.linear.optimal_omega(A.to_csr()), 2)
     1.86
     """
+    check_solver(solver)
     check_method(method)
-    check_steps(steps)
-    return young_of(as_operator(A), method, int(steps), rng)
+    if steps is not None:
+        check_steps(steps)
+    return young_of(as_operator(A), solver, method, None if steps is None else int(steps), rng)
 
 
 @public
-def young_of(A: Any, method: str, steps: int, rng: Any) -> Any:
+def young_of(A: Any, solver: str, method: str, steps: int | None, rng: Any) -> Any:
     """:func:`young`, of a matrix that has become an operator and so may cross the boundary."""
-    return young(A, method=method, steps=steps, rng=rng)
+    return young(A, solver=solver, method=method, steps=steps, rng=rng)
 
 
 def predicted_steps(A: Any, omega: Any, *, solver: str = "sor", tol: float = 1e-8) -> Array:
@@ -233,7 +248,8 @@ def predicted_steps(A: Any, omega: Any, *, solver: str = "sor", tol: float = 1e-
     -----
     Of the iteration of :func:`sor` the spectral radius is known (Young 1971, chapter 6), exactly where the graph has
     two colours. For conjugate gradients the condition number with the symmetric sweep is bounded by
-    1/phi = 1/2 + 1/(2s) + alpha s/4, s = (2 - omega)/omega, alpha = 1/lambda_min: O. Axelsson, "Iterative solution
+    1/phi = 1/2 + 1/(2s) + alpha s/4, s = (2 - omega)/omega, alpha = 1/lambda_min, if the couplings of every row lie
+    evenly before and after it: O. Axelsson, "Iterative solution
     methods", Cambridge University Press, 1994, chapter 7; the number of steps as in M. Khodak, E. Chow, M. F.
     Balcan, A. Talwalkar, "Learning to relax", ICLR 2024, arXiv:2310.02246.
 

@@ -18,6 +18,7 @@ from ..operators import as_operator
 from .checks import batch_of, trailing
 from .lanczos import STEPS, Spectrum, spectrum
 from .omega import MODELS, check_solver, constant_radius, factor, greatest, is_constant
+from .unevenness import unevenness
 
 __all__ = ["FixedOmega", "Policy", "YoungOmega"]
 
@@ -194,8 +195,10 @@ class YoungOmega(Chooser):
         self._radius = Radius()
 
     def suggest(self, context: float | None, operator: Any) -> float:
-        """2/(1 + sqrt(1 - beta^2)) for the operator."""
-        omega = float(factor(self._radius.of(operator)))
+        """The factor of :func:`optimal_omega` for the operator and the solver; of a batch, that of the stiffest."""
+        A = as_operator(operator)
+        uneven = 0.0 if self.solver == "sor" or is_constant(A) else float(np.max(unevenness(A)))
+        omega = factor(self._radius.of(A), uneven)
         self._open = True
         return omega
 
