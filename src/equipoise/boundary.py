@@ -50,18 +50,20 @@ def _inside(fn: Callable[..., Any], setting: Setting, args: tuple[Any, ...], kwa
         ] = {}  # id of what was made -> (it, its original); holding both keeps ids unique
         made: dict[int, Any] = {}  # id of an original -> what was made of it
 
+        def move(x: Any) -> Any:
+            return setting.backend.asarray(np.array(x) if setting.keep else x, setting.device, setting.dtype)
+
         def enter(x: Any) -> Any:
             if library(x) != "numpy":
                 return x
             if id(x) not in made:
-                source = np.array(x) if setting.keep else x
-                made[id(x)] = setting.backend.asarray(source, setting.device, setting.dtype)
+                made[id(x)] = move(x)
                 moved[id(made[id(x)])] = (made[id(x)], x)
             return made[id(x)]
 
         def enter_tree(tree: Any) -> Any:
-            if isinstance(tree, Iterator):
-                return (map_arrays(enter, item) for item in tree)
+            if isinstance(tree, Iterator):  # items are let go as they are used up, so that a long stream fits
+                return (map_arrays(lambda x: move(x) if library(x) == "numpy" else x, item) for item in tree)
             return map_arrays(enter, tree)
 
         out = fn(*(enter_tree(x) for x in args), **{k: enter_tree(x) for k, x in kwargs.items()})
