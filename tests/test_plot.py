@@ -10,6 +10,16 @@ import numpy as np
 import pytest
 
 import equipoise as eq
+from equipoise.linear import (
+    BinnedTsallisINF,
+    ChebCB,
+    FixedOmega,
+    TsallisINF,
+    optimal_omega,
+    predicted_steps,
+    solve_sequence,
+)
+from equipoise.operators import Stencil
 
 from .backends import Case
 
@@ -195,6 +205,188 @@ class TestBarycenters:
         with pytest.raises(ValueError, match=r"got a batch \(1, 2, 3\)"):
             eq.plot.barycenters(batch, (3, 4))
         assert plt.get_fignums() == []
+
+
+class TestSequence:
+    shifts = (0.1, 1.0, 0.3, 2.0, 0.5)
+
+    def solve(self, on: Case, policy: Any = None, count: int = 5, **options: Any) -> Any:
+        grids = [Stencil.laplacian((6, 6), shift=c) for c in self.shifts[:count]]
+        b = on.array(np.ones((6, 6)))
+        return solve_sequence([(A, b) for A in grids], policy=policy, solver="ssor_cg", warm_start=False, **options)
+
+    def systems(self) -> list[Any]:
+        return [(Stencil.laplacian((6, 6), shift=c), np.ones((6, 6))) for c in self.shifts]
+
+    def test_shows_factors_steps_and_sums(self, on: Case) -> None:
+        results = [self.solve(on), self.solve(on, FixedOmega(1.3))]
+        omega, steps, total = eq.plot.sequence(*results, labels=["Young", "1.3"])
+        for result, *lines in zip(results, *(ax.get_lines() for ax in (omega, steps, total)), strict=True):
+            for line, expected in zip(lines, (result.omega, result.steps, np.cumsum(result.steps)), strict=True):
+                np.testing.assert_array_equal(line.get_ydata(), expected)
+        assert [t.get_text() for t in total.get_legend().get_texts()] == ["Young", "1.3"]
+        assert total.get_xlabel() == "system"
+
+    def test_regret_adds_fixed_factors_and_the_best_for_each(self) -> None:
+        result = solve_sequence(self.systems(), warm_start=False)
+        regret = result.regret(self.systems(), [1.05, 1.2, 1.4])
+        ax = plt.subplots()[1]
+        assert eq.plot.sequence(result, regret=regret, panels=["total"], axes=[ax]) == (ax,)
+        *fixed, best, known, ours = (np.asarray(line.get_ydata())[-1] for line in ax.get_lines())
+        assert fixed == regret.total.tolist()
+        assert best == regret.total.min()
+        assert known == regret.steps.min(axis=0).sum() < best
+        assert ours == result.total_steps
+
+    def test_systems_that_failed_are_crossed(self) -> None:
+        with pytest.warns(eq.ConvergenceWarning):
+            result = solve_sequence(self.systems(), max_steps=19, warm_start=False)
+        (ax,) = eq.plot.sequence(result, panels=["steps"])
+        crosses = ax.get_lines()[1]
+        np.testing.assert_array_equal(crosses.get_xdata(), np.flatnonzero(~result.converged))
+        assert 0 < len(crosses.get_xdata()) < 5
+
+    def test_bad_input(self) -> None:
+        result = solve_sequence(self.systems(), warm_start=False)
+        with pytest.raises(ValueError, match="at least one result"):
+            eq.plot.sequence()
+        with pytest.raises(TypeError, match="draws results of solve_sequence, got ndarray as result 1"):
+            eq.plot.sequence(result, cost)  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match=r"got lengths \[5, 2\]"):
+            eq.plot.sequence(result, solve_sequence(self.systems()[:2]))
+        with pytest.raises(ValueError, match="labels must name each of the 1 results, got 2"):
+            eq.plot.sequence(result, labels=["a", "b"])
+        with pytest.raises(ValueError, match=r"some of 'omega', 'steps' and 'total', got \('time',\)"):
+            eq.plot.sequence(result, panels=["time"])
+        with pytest.raises(ValueError, match="axes must hold one for each of the 3 panels, got 0"):
+            eq.plot.sequence(result, axes=[])
+        few = self.systems()[:2]
+        regret = solve_sequence(few).regret(few, [1.0, 1.2])
+        with pytest.raises(ValueError, match="regret is of 2 systems, the results are of 5"):
+            eq.plot.sequence(result, regret=regret)
+        assert plt.get_fignums() == []
+
+
+class TestOmegaCurve:
+    A = Stencil.laplacian((8, 8))
+
+    @pytest.mark.parametrize("solver", ["sor", "ssor_cg"])
+    def test_measured_steps_are_those_of_the_solver(self, solver: str) -> None:
+        factors = [1.1, 1.4, 1.7]
+        b = np.random.default_rng(1).standard_normal((8, 8))
+        ax = eq.plot.omega_curve(self.A, b, solver=solver, omega=factors)
+        measured, model, young = ax.get_lines()
+        if solver == "sor":
+            results = [eq.linear.sor(self.A, b, omega=w) for w in factors]
+        else:
+            results = [eq.linear.cg(self.A, b, preconditioner=eq.linear.SSOR(w)) for w in factors]
+        assert list(measured.get_ydata()) == [int(r.steps) for r in results]
+        omega = np.asarray(model.get_xdata())
+        np.testing.assert_allclose(model.get_ydata(), predicted_steps(self.A, omega, solver=solver))
+        np.testing.assert_allclose(young.get_xdata()[0], optimal_omega(self.A))
+
+    def test_by_default_around_the_best_with_noise(self, on: Case) -> None:
+        A = on.call(eq.operators.Dense, self.A.to_csr() @ np.eye(64))
+        ax = eq.plot.omega_curve(A, solver="ssor_cg")
+        omega, steps = ax.get_lines()[0].get_data()
+        assert omega[0] == 1 < omega[np.argmin(steps)] < omega[-1] < 2
+        assert np.all(np.diff(omega) > 0)
+        assert optimal_omega(A) == pytest.approx(float(ax.get_lines()[2].get_xdata()[0]))
+
+    def test_what_does_not_converge_is_crossed(self) -> None:
+        ax = eq.plot.omega_curve(self.A, omega=[1.0, 1.5], max_steps=60)
+        measured, _, _, crosses = ax.get_lines()
+        assert list(measured.get_xdata()) == [1.5]
+        assert (list(crosses.get_xdata()), list(crosses.get_ydata())) == ([1.0], [60])
+
+    def test_bad_input(self) -> None:
+        with pytest.raises(ValueError, match="solver must be 'sor' or 'ssor_cg', got 'cg'"):
+            eq.plot.omega_curve(self.A, solver="cg")
+        with pytest.raises(ValueError, match=r"one system, got a batch of shape \(2,\)"):
+            eq.plot.omega_curve(np.stack([np.eye(3), 2 * np.eye(3)]))
+        assert plt.get_fignums() == []
+
+
+class TestPolicy:
+    contexts = np.linspace(0.05, 1.9, 25)
+
+    @staticmethod
+    def operator(c: float) -> Any:
+        return Stencil.laplacian((6, 6), shift=c)
+
+    def run(self, policy: Any) -> Any:
+        systems = [(self.operator(c), np.ones((6, 6)), c) for c in self.contexts]
+        return solve_sequence(systems, policy=policy, solver="ssor_cg", warm_start=False)
+
+    @pytest.mark.parametrize("model", ["predicted", None])
+    def test_the_surface_is_what_the_policy_predicts(self, model: str | None) -> None:
+        policy = ChebCB((0.0, 2.0), model=model, rng=0)
+        self.run(policy)
+        ax = eq.plot.policy(policy, operator=self.operator)
+        values = np.asarray(ax.collections[0].get_array()).reshape(policy.grid.size, -1)
+        across = np.linspace(0.0, 2.0, values.shape[1])
+        for k in (0, 50, values.shape[1] - 1):
+            expected = np.maximum(policy.predicted(across[k], self.operator(across[k])), 1.0)
+            np.testing.assert_allclose(values[:, k], expected)
+        least = ax.get_lines()[0]
+        np.testing.assert_array_equal(least.get_ydata(), policy.grid[np.argmin(values, axis=0)])
+        ax.figure.canvas.draw()
+
+    def test_without_operators_what_was_learned_beside_the_model(self) -> None:
+        policy = ChebCB((0.0, 2.0), grid=[1.5, 1.1], rng=0)
+        ax = eq.plot.policy(policy)
+        assert not np.any(ax.collections[0].get_array())  # nothing has been learned
+        assert list(ax.get_lines()) == []
+        assert ax.figure.axes[1].get_ylabel() == "learned beside the model, steps"
+        low, high = ax.get_ylim()
+        assert low < 1.1 < 1.5 < high < 2
+        self.run(policy)
+        learned = np.asarray(eq.plot.policy(policy).collections[0].get_array()).reshape(2, -1)
+        expected = policy.state_dict()["theta"][::-1] @ policy.features(2.0)
+        np.testing.assert_allclose(learned[:, -1], expected, atol=1e-12)
+        assert np.any(expected)
+
+    def test_drawing_changes_nothing(self) -> None:
+        def matrix(c: float) -> Any:
+            return eq.operators.Dense(self.operator(c).to_csr() @ np.eye(36))
+
+        policy = ChebCB((0.0, 2.0), rng=0)
+        solve_sequence([(matrix(c), np.ones(36), c) for c in (0.5, 1.5)], policy=policy, solver="ssor_cg")
+        before = policy.state_dict()["radius"]
+        eq.plot.policy(policy, operator=matrix)
+        np.testing.assert_array_equal(before["vector"], policy.state_dict()["radius"]["vector"])
+
+    @pytest.mark.parametrize("relative", [True, False])
+    def test_probabilities_of_arms(self, relative: bool) -> None:
+        policy = TsallisINF(relative=relative, rng=0)
+        self.run(policy)
+        ax = eq.plot.policy(policy)
+        heights = [bar.get_height() for bar in ax.patches]
+        assert len(heights) == policy.grid.size
+        assert sum(heights) == pytest.approx(1)
+        assert max(heights) > 1.2 / len(heights)
+        assert ax.get_xlabel() == ("(2 - omega)/omega, over Young's" if relative else "omega")
+
+    def test_probabilities_of_every_bin(self) -> None:
+        policy = BinnedTsallisINF((0.0, 2.0), bins=3, grid=[2.0, 1.0], rng=0)
+        self.run(policy)
+        ax = eq.plot.policy(policy)
+        p = np.asarray(ax.collections[0].get_array()).reshape(2, 3)
+        np.testing.assert_allclose(p.sum(axis=0), 1)
+        assert [t.get_text() for t in ax.get_yticklabels()] == ["1.00", "2.00"]
+
+    def test_not_of_what_learns_nothing(self) -> None:
+        with pytest.raises(TypeError, match=r"policy draws a ChebCB, .*, got FixedOmega"):
+            eq.plot.policy(FixedOmega(1.5))
+
+
+def test_convergence_of_a_linear_solve() -> None:
+    b = np.random.default_rng(0).standard_normal((8, 8))
+    results = [
+        solve(Stencil.laplacian((8, 8)), b, check_every=1, history=True) for solve in (eq.linear.sor, eq.linear.cg)
+    ]
+    for line, result in zip(eq.plot.convergence(*results).get_lines(), results, strict=True):
+        assert len(line.get_xdata()) == int(result.steps) + 1
 
 
 @pytest.mark.parametrize("draw", [eq.plot.convergence, eq.plot.plan, lambda r: eq.plot.matching(x, y, r)])

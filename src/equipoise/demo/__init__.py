@@ -19,13 +19,14 @@ import numpy as np
 
 from .. import __version__
 from ..backend import backend
-from . import transport
+from . import linear, transport
 from .report import Section, write
 
 __all__ = ["DEMOS", "main"]
 
 DEMOS: dict[str, Callable[..., Section]] = {
     "transport": transport.run,
+    "linear": linear.run,
 }
 
 

@@ -1,102 +1,23 @@
-"""Pictures of results. Each function draws on the axes it is given, or on new ones, and returns them.
-
-matplotlib is an extra and is imported when a picture is drawn. Results may hold numpy, torch, jax or cupy arrays.
-Colours come from matplotlib's settings, so that a dark style gives dark pictures.
-"""
+"""Pictures of plans and of barycenters."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .arrays import library
-from .backend import of
-from .record import map_arrays
-from .result import History, Outcome
+from ..arrays import library
+from .shared import new_or_given, on_host, shades
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from .transport import BarycenterResult, TransportResult
+    from ..transport import BarycenterResult, TransportResult
 
-__all__ = ["barycenters", "convergence", "matching", "plan"]
+__all__ = ["barycenters", "matching", "plan"]
 
 EDGE = 0.14  # the height of a marginal beside a plan, as a share of the plan's
 GAP = 0.12  # between two barycenters, as a share of their width
-
-
-def convergence(
-    *results: Outcome[Any],
-    against: str = "steps",
-    labels: Sequence[str] | None = None,
-    tol: float | None = None,
-    ax: Axes | None = None,
-) -> Axes:
-    """Draw the error of one or several results at their checks, on a logarithmic scale.
-
-    Parameters
-    ----------
-    *results
-        Results of any method, each with a history; solve with ``check_every=1`` for a point a step.
-    against : {"steps", "seconds"}
-        What the error is drawn against.
-    labels : sequence of str, optional
-        A name for each result.
-    tol : float, optional
-        Draw a line at the tolerance.
-    ax : matplotlib axes, optional
-        Where to draw.
-
-    Returns
-    -------
-    matplotlib.axes.Axes
-
-    Raises
-    ------
-    TypeError
-        If something is not a result.
-    ValueError
-        If there is no result, one has no history or one that cannot be drawn, `against` is unknown, the labels do not
-        fit, or `tol` is not positive.
-    ImportError
-        If matplotlib is not installed.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import equipoise as eq
-    >>> cost = np.random.default_rng(0).random((30, 20))
-    >>> result = eq.transport.sinkhorn(cost, epsilon=0.02, check_every=1)
-    >>> ax = eq.plot.convergence(result, labels=["sinkhorn"], tol=1e-6)
-    >>> ax.get_yscale(), ax.get_xlabel()
-    ('log', 'steps')
-    """
-    if not results:
-        raise ValueError("convergence needs at least one result")
-    if against not in ("steps", "seconds"):
-        raise ValueError(f"against must be 'steps' or 'seconds', got {against!r}")
-    if labels is not None and len(labels) != len(results):
-        raise ValueError(f"labels must name each of the {len(results)} results, got {len(labels)}")
-    if tol is not None and not tol > 0:
-        raise ValueError(f"tol must be positive to have a place on a logarithmic scale, got {tol}")
-    histories = [_history(k, result, against) for k, result in enumerate(results)]
-    ax = _axes(ax)
-    for k, history in enumerate(histories):
-        seen = np.isfinite(history.error)  # rows that a compiled loop did not reach are NaN
-        x = (history.step if against == "steps" else history.seconds)[seen]
-        ax.plot(x, history.error[seen], marker="." if len(x) < 40 else "", label=labels[k] if labels else None)
-    if tol is not None:
-        ax.axhline(tol, color="0.5", linestyle="--", linewidth=1, label=f"tolerance {tol:.0e}")
-    ax.set_yscale("log")
-    ax.set_xlabel(against)
-    ax.set_ylabel("error")
-    ax.grid(alpha=0.5)
-    if labels or tol is not None:
-        ax.legend(frameon=False)
-    return ax
 
 
 def plan(result: TransportResult[Any], *, ax: Axes | None = None) -> Axes:
@@ -135,12 +56,12 @@ def plan(result: TransportResult[Any], *, ax: Axes | None = None) -> Axes:
     >>> eq.plot.plan(result).get_xlabel()
     'target j'
     """
-    p = _plan(result, "plan")
-    a, b = _numpy((result.a, result.b))
-    ax = _axes(ax)
+    p = plan_of(result, "plan")
+    a, b = on_host((result.a, result.b))
+    ax = new_or_given(ax)
     figure: Any = ax.figure
     n, m = p.shape
-    image = ax.imshow(p, aspect="auto", cmap=_shades(ax), vmin=0, extent=(0, m, n, 0))
+    image = ax.imshow(p, aspect="auto", cmap=shades(ax), vmin=0, extent=(0, m, n, 0))
     pad = 0.03 if figure.get_layout_engine() else 0.06 + EDGE  # a layout engine knows how far the marginal reaches
     figure.colorbar(image, ax=ax, label="mass", pad=pad)
     top = ax.inset_axes((0, 1.015, 1, EDGE), sharex=ax)
@@ -197,15 +118,15 @@ def matching(x: Any, y: Any, result: TransportResult[Any], *, threshold: float =
     >>> len(ax.collections)
     3
     """
-    p = _plan(result, "matching")
-    x, y = (_numpy(points) if library(points) else np.asarray(points) for points in (x, y))
+    p = plan_of(result, "matching")
+    x, y = (on_host(points) if library(points) else np.asarray(points) for points in (x, y))
     if x.shape != (p.shape[0], 2) or y.shape != (p.shape[1], 2):
         raise ValueError(
             f"matching needs points (n, 2) and (m, 2) beside a plan (n, m), got {x.shape}, {y.shape}, {p.shape}"
         )
     if not 0 < threshold <= 1:
         raise ValueError(f"threshold must be in (0, 1], got {threshold}")
-    ax = _axes(ax)
+    ax = new_or_given(ax)
     from matplotlib.collections import LineCollection
 
     mass = p.sum(axis=1, keepdims=True)
@@ -266,74 +187,29 @@ def barycenters(result: BarycenterResult[Any], shape: tuple[int, int], *, ax: Ax
     """
     if not hasattr(result, "histogram"):
         raise TypeError(f"barycenters draws a BarycenterResult, got {type(result).__name__}")
-    p: np.ndarray[Any, Any] = _numpy(result.histogram)
+    p: np.ndarray[Any, Any] = on_host(result.histogram)
     high, wide = shape
     if high * wide != p.shape[-1]:
         raise ValueError(f"shape must hold the {p.shape[-1]} points of the support, got {high} x {wide}")
     if p.ndim > 3:
         raise ValueError(f"barycenters draws one problem, a row, or rows and columns, got a batch {p.shape[:-1]}")
-    ax = _axes(ax)
+    ax = new_or_given(ax)
     pictures = p.reshape((1,) * (3 - p.ndim) + p.shape[:-1] + (high, wide))
     gap = max(1, round(GAP * wide))
     framed = np.pad(pictures, ((0, 0), (0, 0), (0, gap), (0, gap)), constant_values=np.nan)
     rows, columns = pictures.shape[:2]
     sheet = framed.swapaxes(1, 2).reshape(rows * (high + gap), columns * (wide + gap))[:-gap, :-gap]
     right, bottom = sheet.shape[1] / (wide + gap), sheet.shape[0] / (high + gap)
-    ax.imshow(sheet, cmap=_shades(ax), vmin=0, extent=(0, right, bottom, 0), aspect=(high + gap) / (wide + gap))
+    ax.imshow(sheet, cmap=shades(ax), vmin=0, extent=(0, right, bottom, 0), aspect=(high + gap) / (wide + gap))
     ax.axis("off")
     return ax
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# What the pictures share
-
-
-def _axes(ax: Axes | None) -> Axes:
-    if ax is not None:
-        return ax
-    try:
-        import matplotlib.pyplot as plt
-    except ImportError as error:
-        raise ImportError("plots need matplotlib; install it with `pip install 'equipoise[plot]'`") from error
-    return plt.subplots(layout="constrained")[1]
-
-
-def _numpy(tree: Any) -> Any:
-    return map_arrays(lambda x: of(x).to_numpy(x), tree)
-
-
-def _history(k: int, result: Outcome[Any], against: str) -> History[Any]:
-    """The history of result `k` in numpy arrays, if it can be drawn."""
-    if not isinstance(result, Outcome):
-        raise TypeError(f"convergence draws results of solvers, got {type(result).__name__} as result {k}")
-    if result.history is None:
-        raise ValueError(f"result {k} has no history; solve with history=True")
-    history: History[Any] = _numpy(result.history)
-    if history.error.ndim != 1:
-        raise ValueError(
-            f"result {k} has histories of shape {history.error.shape}; draw one problem of jax.vmap's batch"
-        )
-    if against == "seconds" and len(history.seconds) > 1 and not np.any(history.seconds > 0):
-        raise ValueError(f"result {k} has no times, for a compiled loop reads no clock; draw it against='steps'")
-    return history
-
-
-def _plan(result: TransportResult[Any], caller: str) -> np.ndarray[Any, Any]:
+def plan_of(result: TransportResult[Any], caller: str) -> np.ndarray[Any, Any]:
     """The plan of one problem as a numpy array."""
     if not hasattr(result, "plan"):
         raise TypeError(f"{caller} draws a TransportResult, got {type(result).__name__}")
-    p: np.ndarray[Any, Any] = _numpy(result.plan())
+    p: np.ndarray[Any, Any] = on_host(result.plan())
     if p.ndim != 2:
         raise ValueError(f"{caller} draws one problem, got a batch of plans of shape {p.shape}")
     return p
-
-
-def _shades(ax: Axes) -> Any:
-    """From the colour of the paper, which means no mass, through the first of the cycle to that of the text."""
-    import matplotlib as mpl
-    from matplotlib.colors import LinearSegmentedColormap, to_rgb
-
-    paper, ink = to_rgb(ax.get_facecolor()), to_rgb(mpl.rcParams["text.color"])
-    if math.dist(paper, ink) < 0.3:
-        ink = (0.0, 0.0, 0.0) if sum(paper) > 1.5 else (1.0, 1.0, 1.0)
-    return LinearSegmentedColormap.from_list("mass", [paper, to_rgb("C0"), ink])

@@ -1,0 +1,13 @@
+"""Pictures of results. Each function draws on the axes it is given, or on new ones, and returns them.
+
+matplotlib is an extra and is imported when a picture is drawn. Results may hold numpy, torch, jax or cupy arrays.
+Colours come from matplotlib's settings, so that a dark style gives dark pictures.
+"""
+
+from .error import convergence
+from .omega import omega_curve
+from .policies import policy
+from .sequences import sequence
+from .transport import barycenters, matching, plan
+
+__all__ = ["barycenters", "convergence", "matching", "omega_curve", "plan", "policy", "sequence"]

@@ -1,0 +1,103 @@
+"""How an error falls: the picture of every method."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..result import History, Outcome
+from .shared import new_or_given, on_host
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["convergence"]
+
+
+def convergence(
+    *results: Outcome[Any],
+    against: str = "steps",
+    labels: Sequence[str] | None = None,
+    tol: float | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw the error of one or several results at their checks, on a logarithmic scale.
+
+    Parameters
+    ----------
+    *results
+        Results of any method, each with a history; solve with ``check_every=1`` for a point a step.
+    against : {"steps", "seconds"}
+        What the error is drawn against.
+    labels : sequence of str, optional
+        A name for each result.
+    tol : float, optional
+        Draw a line at the tolerance.
+    ax : matplotlib axes, optional
+        Where to draw.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Raises
+    ------
+    TypeError
+        If something is not a result.
+    ValueError
+        If there is no result, one has no history or one that cannot be drawn, `against` is unknown, the labels do not
+        fit, or `tol` is not positive.
+    ImportError
+        If matplotlib is not installed.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import equipoise as eq
+    >>> cost = np.random.default_rng(0).random((30, 20))
+    >>> result = eq.transport.sinkhorn(cost, epsilon=0.02, check_every=1)
+    >>> ax = eq.plot.convergence(result, labels=["sinkhorn"], tol=1e-6)
+    >>> ax.get_yscale(), ax.get_xlabel()
+    ('log', 'steps')
+    """
+    if not results:
+        raise ValueError("convergence needs at least one result")
+    if against not in ("steps", "seconds"):
+        raise ValueError(f"against must be 'steps' or 'seconds', got {against!r}")
+    if labels is not None and len(labels) != len(results):
+        raise ValueError(f"labels must name each of the {len(results)} results, got {len(labels)}")
+    if tol is not None and not tol > 0:
+        raise ValueError(f"tol must be positive to have a place on a logarithmic scale, got {tol}")
+    histories = [history_of(k, result, against) for k, result in enumerate(results)]
+    ax = new_or_given(ax)
+    for k, history in enumerate(histories):
+        seen = np.isfinite(history.error)  # rows that a compiled loop did not reach are NaN
+        x = (history.step if against == "steps" else history.seconds)[seen]
+        ax.plot(x, history.error[seen], marker="." if len(x) < 40 else "", label=labels[k] if labels else None)
+    if tol is not None:
+        ax.axhline(tol, color="0.5", linestyle="--", linewidth=1, label=f"tolerance {tol:.0e}")
+    ax.set_yscale("log")
+    ax.set_xlabel(against)
+    ax.set_ylabel("error")
+    ax.grid(alpha=0.5)
+    if labels or tol is not None:
+        ax.legend(frameon=False)
+    return ax
+
+
+def history_of(k: int, result: Outcome[Any], against: str) -> History[Any]:
+    """The history of result `k` in numpy arrays, if it can be drawn."""
+    if not isinstance(result, Outcome):
+        raise TypeError(f"convergence draws results of solvers, got {type(result).__name__} as result {k}")
+    if result.history is None:
+        raise ValueError(f"result {k} has no history; solve with history=True")
+    history: History[Any] = on_host(result.history)
+    if history.error.ndim != 1:
+        raise ValueError(
+            f"result {k} has histories of shape {history.error.shape}; draw one problem of jax.vmap's batch"
+        )
+    if against == "seconds" and len(history.seconds) > 1 and not np.any(history.seconds > 0):
+        raise ValueError(f"result {k} has no times, for a compiled loop reads no clock; draw it against='steps'")
+    return history
