@@ -33,7 +33,7 @@ types: $(VENV)/.extra-test
 	$(PY) -m mypy
 
 pytest: $(VENV)/.extra-test
-	$(ONE_THREAD) $(PY) -m pytest
+	$(ONE_THREAD) $(PY) -m pytest -n auto --dist worksteal
 
 docs: $(VENV)/.extra-docs
 	$(ONE_THREAD) $(PY) -m sphinx -W --keep-going -b html docs docs/_build/html

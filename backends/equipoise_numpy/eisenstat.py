@@ -41,7 +41,7 @@ from .levels import (
     stencil_forward,
     stencil_update,
 )
-from .triangles import csr_back, csr_forward, csr_update, look_at_rows, scaled_entries, solve_rows
+from .triangles import csr_back, csr_forward, csr_update, scaled_entries, solve_rows
 
 __all__ = ["FLOATS", "back_to", "number_of", "of_member", "ssor_begin", "ssor_cg"]
 
@@ -127,12 +127,6 @@ def steps(matrix, work, k, bounds, scalars, limit, tol):  # type: ignore[no-unty
         y[i] = fresh * r[i] + beta * old  # the next direction
     back(matrix, work, 0.0, 0.0, 1.0)
     return done
-
-
-@numba.njit(cache=True)
-def look_at_stencil(matrix, work):  # type: ignore[no-untyped-def]
-    """The square of the error but for a factor; t must be zero."""
-    return stencil_update(matrix, work, 0.0)[1]
 
 
 @numba.njit(cache=True)
@@ -291,18 +285,12 @@ def back_to(curvature: float, size: float, dtype: Any) -> float:
     return max(curvature * size * size, least) if curvature > 0 else curvature * size * size
 
 
-def lower_rows(task: Any, batch: tuple[int, ...], k: tuple[int, ...]) -> tuple[Any, float, Any]:
-    """omega, D, and what the two functions that look at the lower triangle alone take."""
-    rows, omega = task.matrix, number_of(task.omega, batch, k)
-    diagonal = of_member(rows.diagonal, batch, k)
-    values = of_member(rows.lower, batch, k)
-    return diagonal, omega, (rows.place.lower_starts, rows.place.lower_columns, values, omega / diagonal)
-
-
 def begin_rows(task: Any, batch: tuple[int, ...], k: tuple[int, ...], r: Any, residual: Any, direction: Any) -> float:
     """A residual and a direction to start with, and their product."""
-    diagonal, omega, (starts, columns, values, factor) = lower_rows(task, batch, k)
-    solve_rows(starts, columns, values, factor, np.ascontiguousarray(r), residual)
+    rows, omega = task.matrix, number_of(task.omega, batch, k)
+    diagonal, values = of_member(rows.diagonal, batch, k), of_member(rows.lower, batch, k)
+    starts, columns = rows.place.lower_starts, rows.place.lower_columns
+    solve_rows(starts, columns, values, omega / diagonal, np.ascontiguousarray(r), residual)
     np.multiply(r.dtype.type(2.0 / omega - 1.0) * diagonal, residual, out=direction)
     return float(np.dot(residual, direction))
 
@@ -334,24 +322,6 @@ def ssor_begin(x: Any, r: Any, task: Any) -> Any:
     return SSORState(x, residual, direction, square, np.ones_like(error), error, x, error)
 
 
-def look(state: Any, task: Any) -> Any:
-    """The errors of a state."""
-    batch, n = state.x.shape[:-1], state.x.shape[-1]
-    error = np.empty(batch, dtype=state.x.dtype)
-    made, once = None, shared(task)
-    for k in np.ndindex(batch):
-        size, residual = number_of(task.size, batch, k), np.ascontiguousarray(state.residual[k])
-        if task.diagonals is None:
-            starts, columns, values, factor = lower_rows(task, batch, k)[2]
-            error[k] = look_at_rows(starts, columns, values, factor, residual, residual.dtype.type(size))
-            continue
-        made = prepared(task, batch, k, n, state.x.dtype) if made is None or not once else made
-        np.multiply(residual, 1.0 / (made.root * size), out=made.work[R])
-        made.work[T][:] = 0.0
-        error[k] = math.sqrt(look_at_stencil(made.matrix, made.work) * made.bounds[0])
-    return error
-
-
 def ssor_cg(state: Any, task: Any, limit: Any, tol: Any) -> Any:
     """Override of ``linear.ssor_cg``."""
     if state.x.dtype not in FLOATS:
@@ -359,9 +329,8 @@ def ssor_cg(state: Any, task: Any, limit: Any, tol: Any) -> Any:
     batch, n = state.x.shape[:-1], state.x.shape[-1]
     state, limit, tol = remembered(state), int(limit), float(tol)
     done = np.zeros(batch, dtype=np.int64)
-    if limit == 0:
-        error = look(state, task)
-        return replace(state, error=error), done, error
+    if limit == 0:  # a state knows its error
+        return state, done, state.error
     names = ("x", "residual", "direction")
     out = {name: np.empty(state.x.shape, dtype=state.x.dtype) for name in names}
     square, curvature, error = (np.array(v) for v in (state.square, state.curvature, state.error))

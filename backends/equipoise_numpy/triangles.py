@@ -6,15 +6,13 @@ a row are left to a loop over rows, and those of one, two and three entries have
 
 from __future__ import annotations
 
-import math
-
 import numba
 
 from .apart import load, store
 from .exponential import CALLER
 from .levels import BUFFER, SCALE, STARTS, P, R, T, W, Y
 
-__all__ = ["ROWWISE", "csr_back", "csr_forward", "csr_update", "look_at_rows", "scaled_entries", "solve_rows"]
+__all__ = ["ROWWISE", "csr_back", "csr_forward", "csr_update", "scaled_entries", "solve_rows"]
 
 ROWWISE = {"contract", "nsz"}  # sums over the entries of a row keep their order
 BLOCK = 512  # rows whose vectors stay in the first-level cache
@@ -162,14 +160,3 @@ def solve_rows(starts, columns, values, factor, r, out):  # type: ignore[no-unty
         begin, end = load(starts, i, None), load(starts, i + 1, None)
         new = r[i] - ascending(values, columns, out, begin, end, r.dtype.type(0.0))
         out[i] = new * factor[i]
-
-
-@numba.njit(fastmath=ROWWISE, cache=True)
-def look_at_rows(starts, columns, values, factor, r, size):  # type: ignore[no-untyped-def]
-    """The norm of (D/omega + L) r, over size."""
-    total, zero = 0.0, r.dtype.type(0.0)
-    for i in range(r.size):
-        begin, end = load(starts, i, None), load(starts, i + 1, None)
-        new = (r[i] / factor[i] + ascending(values, columns, r, begin, end, zero)) / size
-        total += new * new
-    return math.sqrt(total)
