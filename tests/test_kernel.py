@@ -21,6 +21,9 @@ from equipoise.transport import PointCloud
 from equipoise.transport.pointcloud import METRICS
 from equipoise.transport.sweeps import Problem, State, start_relaxation
 
+from .linear import test_cg_kernels, test_sor_kernels
+from .linear import test_omega, test_policies
+from .operators import test_csr, test_stencil
 from .transport import test_barycenter, test_newton, test_sliced
 
 INSTALLED = ["numpy", "torch", "jax"]
@@ -123,6 +126,16 @@ def philox(rng: np.random.Generator, dtype: str) -> Any:
 
 SAMPLES: dict[str, Callable[[np.random.Generator, str], Any]] = {
     "array.index_sum": index_sum,
+    "linear.arrange": test_sor_kernels.sample_arrange,
+    "linear.cg": test_cg_kernels.sample_cg,
+    "linear.sor": test_sor_kernels.sample_sor,
+    "linear.sor_red_black": test_sor_kernels.sample_red_black,
+    "linear.ssor_begin": test_cg_kernels.sample_ssor_begin,
+    "linear.ssor_cg": test_cg_kernels.sample_ssor_cg,
+    "linear.box_fit": test_policies.sample,
+    "linear.lanczos_step": test_omega.sample,
+    "operators.csr_product": test_csr.sample,
+    "operators.stencil_product": test_stencil.sample,
     "random.philox": philox,
     "transport.apply": apply,
     "transport.barycenter_start": test_barycenter.sample_start,

@@ -33,6 +33,11 @@ class Jax(Eager):
     kernels: Mapping[str, str] = {"array.index_sum": "equipoise_jax.arrays:index_sum"}
     borrows: Collection[str] = frozenset(
         {
+            "linear.cg",
+            "linear.sor",
+            "linear.sor_red_black",
+            "linear.ssor_begin",
+            "linear.ssor_cg",
             "operators.csr_product",
             "transport.apply",
             "transport.barycenter_start",

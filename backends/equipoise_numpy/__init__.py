@@ -20,6 +20,16 @@ _PLAIN = {
     "array.index_sum": "equipoise_numpy.arrays:index_sum",
 }
 _NUMBA = {
+    "linear.arrange": "equipoise_numpy.ordering:arrange",
+    "linear.box_fit": "equipoise_numpy.policies:box_fit",
+    "linear.cg": "equipoise_numpy.gradients:conjugate_gradients",
+    "linear.sor": "equipoise_numpy.sor:ordered_sweeps",
+    "linear.sor_red_black": "equipoise_numpy.red_black:packed_sweeps",
+    "linear.lanczos_step": "equipoise_numpy.policies:lanczos_step",
+    "linear.ssor_begin": "equipoise_numpy.eisenstat:ssor_begin",
+    "linear.ssor_cg": "equipoise_numpy.eisenstat:ssor_cg",
+    "operators.csr_product": "equipoise_numpy.operators:csr_product",
+    "operators.stencil_product": "equipoise_numpy.stencils:stencil_product",
     "random.philox": "equipoise_numpy.random:philox",
     "transport.apply": "equipoise_numpy.products:apply",
     "transport.barycenter_start": "equipoise_numpy.barycenter:barycenter_start",

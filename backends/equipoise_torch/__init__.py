@@ -23,6 +23,7 @@ class Torch(Eager):
 
     kernels: Mapping[str, str] = {
         "array.index_sum": "equipoise_torch.arrays:index_sum",
+        "linear.sor_red_black": "equipoise_torch.linear:packed_sweeps",
         "transport.apply": "equipoise_torch.transport:apply",
         "transport.log_sweeps": "equipoise_torch.transport:log_sweeps",
         "transport.marginals": "equipoise_torch.transport:marginals",
