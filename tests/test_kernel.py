@@ -21,8 +21,7 @@ from equipoise.transport import PointCloud
 from equipoise.transport.pointcloud import METRICS
 from equipoise.transport.sweeps import Problem, State, start_relaxation
 
-from .linear import test_cg_kernels, test_sor_kernels
-from .linear import test_omega, test_policies
+from .linear import test_cg_kernels, test_omega, test_policies, test_sor_kernels
 from .operators import test_csr, test_stencil
 from .transport import test_barycenter, test_newton, test_sliced
 

@@ -108,8 +108,9 @@ class TestOnTheDevice:
 
     @pytest.mark.parametrize("constant", [True, False])
     @pytest.mark.parametrize(("own", "which"), [((), ()), ((2, 3), ()), ((3,), 0), ((2, 1), (1, 1))], ids=str)
-    def test_batches(self, own: tuple[int, ...], which: Any, constant: bool) -> None:
+    def test_batches(self, own: tuple[int, ...], which: Any, constant: bool, monkeypatch: pytest.MonkeyPatch) -> None:
         """Of right sides, of matrices, of some of both; members with factors of their own, and with one for some."""
+        monkeypatch.setattr(ours, "LANES", 4)
         omega = torch.linspace(0.8, 1.7, 6, dtype=torch.float64, device=DEVICE).reshape(2, 3)[which]
         state, task = problem((4, 5), "float64", constant, (2, 3), own, "backward", omega)
         assert_like_the_body(state, task, 1, TOLERANCE["float64"])
@@ -137,10 +138,10 @@ class TestOnTheDevice:
     def test_memory_of_other_strides(self) -> None:
         """Transposed and expanded arrays, steps of two, views into longer ones."""
         state, task = problem((6, 7), batch=(3,), constant=False)
-        halves = [torch.stack([v, v], dim=-1)[..., 0] for v in state.x]
-        state = replace(state, x=tuple(halves), best=tuple(v.mT.contiguous().mT for v in state.best))
+        longer = tuple(torch.cat([v, -v], dim=-1)[..., : v.shape[-1]] for v in state.x)
+        state = replace(state, x=longer, best=tuple(v.mT.contiguous().mT for v in state.best))
         b = tuple(v[:1].expand(v.shape) for v in task.b)
-        center = tuple(torch.cat([v, v], dim=-1)[..., : v.shape[-1]] for v in task.matrix.center)
+        center = tuple(torch.stack([v, -v], dim=-1)[..., 0] for v in task.matrix.center)
         task = replace(task, b=b, matrix=replace(task.matrix, center=center))
         assert_like_the_body(state, task, 2, TOLERANCE["float64"])
 

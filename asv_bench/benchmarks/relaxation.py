@@ -125,7 +125,7 @@ def matrix(name: str) -> Any:
 class StencilSweep:
     """CPU time of one sweep through a constant stencil, over that of a yardstick; below 1 is faster."""
 
-    params: ClassVar = GRIDS
+    params: ClassVar = (GRIDS,)  # one parameter, whose values are tuples
     param_names: ClassVar = ["grid"]
 
     def setup(self, grid: tuple[int, ...]) -> None:

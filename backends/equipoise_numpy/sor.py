@@ -107,7 +107,7 @@ def joined(rows, places, far_starts, far_columns, near_starts, near_columns, rev
 
 @numba.njit(cache=True)
 def blocks_of(groups, rows, starts, columns, entries):  # type: ignore[no-untyped-def]
-    """Consecutive groups put together until they hold so many entries, and how many blocks ahead or back a row looks."""
+    """Consecutive groups, put together until they hold so many entries, and how many blocks apart coupled rows are."""
     n = rows.size
     blocks = np.zeros(groups.size, dtype=np.uint64)
     block = np.zeros(n, dtype=np.uint32)
@@ -117,10 +117,11 @@ def blocks_of(groups, rows, starts, columns, entries):  # type: ignore[no-untype
             block[blocks[count] : groups[g + 1]] = count
             count += 1
             blocks[count] = groups[g + 1]
-    reach = 1
+    reach = np.int64(1)
     for i in range(n):
         for k in range(starts[i], starts[i + 1]):
-            reach = int(max(reach, abs(np.int64(block[columns[k]]) - np.int64(block[i]))))
+            apart = abs(np.int64(block[columns[k]]) - np.int64(block[i]))
+            reach = apart if apart > reach else reach
     return blocks[: count + 1].copy(), reach
 
 

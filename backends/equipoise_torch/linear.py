@@ -315,10 +315,7 @@ def step_of(x: torch.Tensor) -> int:
 
 def alike(values: list[torch.Tensor], batch: tuple[int, ...], axes: int) -> list[torch.Tensor]:
     """Arrays by members with one stride for all: a batch that some have is spread to all."""
-    batches = [x.shape[: x.ndim - axes] for x in values]
-    own = torch.broadcast_shapes(*batches)  # type: ignore[no-untyped-call]
-    spread = [x.expand(*own, *x.shape[x.ndim - axes :]) for x in values]
-    rows = [by_member(x, batch, axes) for x in spread]
+    rows = [by_member(x, batch, axes) for x in values]
     return rows if len({step_of(x) for x in rows}) == 1 else [x.contiguous() for x in rows]
 
 
