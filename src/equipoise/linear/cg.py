@@ -251,7 +251,7 @@ def cg(
     A : array, shape (..., n, n), sparse matrix, or operator
         As for :func:`sor`; or any operator with ``shape``, ``dtype`` and ``matvec``, such as
         :class:`equipoise.operators.Kronecker`, unless the preconditioner needs stored entries.
-    b : array, shape (..., n), for a stencil (..., *grid)
+    b : array, shape (..., n), for a stencil (..., \\*grid)
         The right-hand side. Leading axes of b, x0, omega and the numbers of A broadcast, and are a batch.
     preconditioner : SSOR, Jacobi, Chebyshev or operator, optional
         One of the three, or an operator whose ``matvec`` applies the inverse of a symmetric positive definite matrix.

@@ -17,7 +17,7 @@ class LinearResult(Outcome[A], Generic[A]):
 
     Attributes
     ----------
-    x : array, shape (..., n) or (..., *grid)
+    x : array, shape (..., n) or (..., \\*grid)
         The solution; where the method failed, the best iterate that it looked at.
     error : array, shape (...)
         ``|b - A x| / |b|``, Euclidean norms, recomputed from `x`.

@@ -194,7 +194,7 @@ def sor(
     A : array, shape (..., n, n), sparse matrix, or operator
         A dense array; a sparse matrix of scipy, cupyx, torch (CSR) or jax (BCOO, BCSR); or one of
         :class:`equipoise.operators.CSR`, :class:`~equipoise.operators.Stencil`. It need not be symmetric.
-    b : array, shape (..., n), for a stencil (..., *grid)
+    b : array, shape (..., n), for a stencil (..., \\*grid)
         The right-hand side. Leading axes of b, x0, omega and the numbers of A broadcast, and are a batch.
     omega : float, array, "young" or "chebyshev"
         The relaxation factor, in (0, 2); an array holds one for each member of the batch. "young" asks
