@@ -239,9 +239,9 @@ def sor(
 
     Notes
     -----
-    D. M. Young, "Iterative solution of large linear systems", Academic Press, 1971, chapter 3, equation (3.3); orders,
-    chapter 5; Chebyshev's factors: G. H. Golub, R. S. Varga, "Chebyshev semi-iterative methods, successive
-    overrelaxation iterative methods, and second order Richardson iterative methods", Numer. Math. 3, 147-156, 1961.
+    D. M. Young, "Iterative solution of large linear systems", Academic Press, 1971, chapter 3; Chebyshev's factors:
+    G. H. Golub, R. S. Varga, "Chebyshev semi-iterative methods, successive overrelaxation iterative methods, and second
+    order Richardson iterative methods", Numer. Math. 3, 147-156, 1961.
     The natural order visits the levels of the graph of dependencies, which gives the same iterates. On torch and jax
     the solution is differentiable in b and the entries of A by one system with the transposed matrix; nothing is
     unrolled. Under ``jax.jit`` values are not checked, and the pattern of a sparse matrix must be known.
