@@ -29,11 +29,13 @@ def values(x: Any) -> Any:
 
 
 def check_mask(name: str, x: Any) -> None:
+    """A masked array would lose its mask."""
     if isinstance(x, np.ma.MaskedArray):
         raise TypeError(f"{name} is a masked array, whose mask would be lost; fill it with numbers first")
 
 
 def check_finite(name: str, x: Any, advice: str = "") -> None:
+    """Numbers only, neither NaN nor infinite; the sentence names the first that is not."""
     xp = namespace(x)
     if math.isfinite(float(of(x).to_numpy(xp.asarray(xp.sum(x))))):
         return  # one pass over x; only a sum that is not finite is worth the search

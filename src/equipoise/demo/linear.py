@@ -106,6 +106,7 @@ class Plate:
         return np.asarray(np.exp(1.0 - 1.0 / (1.0 - far)))
 
     def operator(self, conductivity: float) -> Stencil[Any]:
+        """The matrix of one step of Crank-Nicolson."""
         scale = 0.5 * self.dt * conductivity
         return Stencil.laplacian((self.cells, self.cells), spacing=self.spacing, scale=scale, shift=1.0)
 
@@ -119,6 +120,7 @@ class Plate:
 
 
 def conductivity(t: float) -> float:
+    """How well the plate conducts at the time t: badly for half a period, then a hundred times better."""
     return float(max(0.1 * np.sin(2 * np.pi * t), -10.0 * np.sin(2 * np.pi * t)))
 
 

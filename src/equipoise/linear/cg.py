@@ -53,6 +53,7 @@ class Flat:
     grid: tuple[int, ...] = static()
 
     def matvec(self, x: Any) -> Any:
+        """A x, shape (..., n)."""
         xp = namespace(x)
         return xp.reshape(plain(self.A).matvec(xp.reshape(x, (*x.shape[:-1], *self.grid))), x.shape)
 
@@ -102,6 +103,7 @@ def by_operators(A: Any, M: Any, b: Any, size: Any, start: Any, r: Any, **option
 
 
 def flatten(x: Any, grid: tuple[int, ...]) -> Any:
+    """x, shape (..., *grid), as vectors (..., n)."""
     return x if len(grid) == 1 else namespace(x).reshape(x, (*x.shape[: x.ndim - len(grid)], -1))
 
 
@@ -136,6 +138,7 @@ by_products = differentiable(solve_vjp)(solve)  # somebody's operator sees the a
 
 
 def solve_of(A: Any) -> Callable[..., tuple[Any, ...]]:
+    """The solve for an operator: on views of the host where the entries of A are known."""
     return by_rows if isinstance(A, STORED) else by_products
 
 
@@ -174,6 +177,7 @@ def prepared(A: Any, preconditioner: Any, b: Any) -> tuple[Any, Any, str]:
 
 
 def warn_of_order(order: str) -> None:
+    """Orders by colour take the effect of omega away."""
     warnings.warn(
         f"SSOR with omega other than 1 in the order {order!r} takes more steps than with omega=1, since rows of one "
         "colour know nothing of each other: use order='natural', or omega=1",

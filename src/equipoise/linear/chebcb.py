@@ -68,12 +68,15 @@ class Extent:
         self.low, self.high = float(low), float(high)
 
     def see(self, x: float) -> None:
+        """Take one more number in."""
         self.low, self.high = min(self.low, x), max(self.high, x)
 
     def spread(self) -> float:
+        """How far apart they lie."""
         return self.high - self.low
 
     def state(self) -> list[float]:
+        """Both ends, or nothing if nothing was seen."""
         return [self.low, self.high] if self.low <= self.high else []
 
 

@@ -133,10 +133,12 @@ def check_omega(omega: Any, b: Any) -> Any:
 
 
 def check_order(order: Any, known: tuple[str, ...]) -> None:
+    """One of the known orders."""
     if order not in known:
         raise ValueError(f"order must be one of {', '.join(map(repr, known))}, got {order!r}")
 
 
 def check_sweep(sweep: Any) -> None:
+    """One of the three directions."""
     if sweep not in ("forward", "backward", "symmetric"):
         raise ValueError(f"sweep must be 'forward', 'backward' or 'symmetric', got {sweep!r}")

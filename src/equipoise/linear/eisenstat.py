@@ -63,6 +63,7 @@ def begin(x: Any, r: Any, task: SSORTask) -> SSORState:
 
 
 def dot(u: Any, v: Any) -> Any:
+    """The product of vectors, shape (...)."""
     xp = namespace(u)
     return xp.asarray(xp.sum(u * v, axis=-1))
 
@@ -94,6 +95,7 @@ def failed(s: Any, task: Any) -> Any:
 
 
 def step(s: SSORState, task: SSORTask) -> SSORState:
+    """One step of conjugate gradients in the coordinates of the sweep."""
     matrix: Any = task.matrix
     omega = column(task.omega)
     k = (2.0 / omega - 1.0) * matrix.diagonal

@@ -59,6 +59,7 @@ def begin(x: Any, r: Any, task: GradientTask) -> GradientState:
 
 
 def step(s: GradientState, task: GradientTask) -> GradientState:
+    """One step: a product, a move, and the next direction."""
     image = plain(task.A).matvec(s.direction)
     curvature = checked(dot(s.direction, image), s)
     alpha = divided(s.square, curvature)[..., None]

@@ -86,10 +86,12 @@ def hidden(x: Any) -> bool:
 
 
 def least(x: Any) -> float:
+    """The least of a batch."""
     return x if type(x) is float else float(np.min(x))
 
 
 def greatest(x: Any) -> float:
+    """The greatest of a batch."""
     return x if type(x) is float else float(np.max(x))
 
 
@@ -292,16 +294,19 @@ MODELS: dict[str, Callable[[Any, Array, float], Array]] = {"sor": sor_steps, "ss
 
 
 def check_method(method: Any) -> None:
+    """One of the known methods."""
     if method not in ("auto", "closed_form", "lanczos"):
         raise ValueError(f"method must be 'auto', 'closed_form' or 'lanczos', got {method!r}")
 
 
 def check_solver(solver: Any) -> None:
+    """One of the two solvers that a factor is for."""
     if solver not in MODELS:
         raise ValueError(f"solver must be 'sor' or 'ssor_cg', got {solver!r}")
 
 
 def check_steps(steps: Any) -> None:
+    """A whole number, at least 1."""
     if isinstance(steps, bool) or not hasattr(steps, "__index__"):
         raise TypeError(f"steps must be a whole number, got {type(steps).__name__}")
     if steps < 1:

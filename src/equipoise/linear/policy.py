@@ -125,12 +125,14 @@ class Radius:
         return found if np.min(found.fall) > STALE else None
 
     def state(self) -> State:
+        """What the next estimate starts from, as data."""
         if self.known is None:
             return {}
         k = self.known
         return {"vector": of(k.vector).to_numpy(k.vector), "shrink": np.asarray(k.shrink)}
 
     def restore(self, state: State) -> None:
+        """Set what `state` has returned."""
         self.known = None
         if state:
             self.known = Spectrum(*(None,) * 4, np.array(state["shrink"]), None, np.array(state["vector"]))
@@ -263,6 +265,7 @@ def check_context(context: Any, interval: tuple[float, float]) -> float:
 
 
 def check_count(name: str, x: Any, least: int) -> int:
+    """A whole number, at least `least`."""
     if isinstance(x, bool) or not hasattr(x, "__index__"):
         raise TypeError(f"{name} must be a whole number, got {type(x).__name__}")
     if x < least:

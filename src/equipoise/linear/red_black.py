@@ -145,6 +145,7 @@ def neighbours(m: Packed, other: Any, color: int) -> Any:
 
 
 def center_of(m: Packed, color: int) -> Any:
+    """The diagonal at the points of a colour."""
     return m.center[(..., *(None,) * len(m.grid))] if m.constant else m.center[color]
 
 
@@ -171,6 +172,7 @@ def residual(task: PackedTask, x: tuple[Any, Any]) -> Any:
 
 
 def step(s: SweepState, task: PackedTask) -> SweepState:
+    """One sweep: a half sweep for each colour, in the order of its direction."""
     x, factor, spread = s.x, s.factor, (..., *(None,) * len(task.matrix.grid))
     for color in {"forward": (0, 1), "backward": (1, 0), "symmetric": (0, 1, 1, 0)}[task.sweep]:
         omega = task.omega if factor is None else factor

@@ -137,12 +137,14 @@ class Rows:
         self.end: Status | None = None  # what ended the sequence, if not its end
 
     def code(self) -> int:
+        """Why the sequence ended, else the worst ending of a system."""
         return int(self.end if self.end is not None else max(self.codes, default=Status.CONVERGED))
 
 
 def solved(
     system: System[Any], b: Any, x0: Any, omega: float, solver: str, order: str, tol: Any, max_steps: int
 ) -> Any:
+    """One system, solved without a warning of its own."""
     operator = plain(system.A)
     if solver == "sor":
         return solve_sor(operator, b, omega=omega, order=order, x0=x0, tol=tol, max_steps=max_steps, history=False)
@@ -151,6 +153,7 @@ def solved(
 
 
 def right_side(system: System[Any], previous: Any) -> Any:
+    """The right-hand side of a system, made of the solution before where it is callable."""
     b = plain(system.b)
     if not callable(b) or library(b):
         return b
@@ -227,6 +230,7 @@ def in_turn(
 
 
 def finished(rows: Rows, x0: Any, policy: Any, settings: dict[str, Any]) -> SequenceResult[Any]:
+    """The result, of what is known so far."""
     infos = rows.infos
     x: Any = rows.xs if settings["keep"] == "all" else rows.xs[-1] if rows.xs else x0
     kept = tuple((k, settings[k]) for k in ("solver", "order", "tol", "max_steps", "warm_start"))
@@ -275,6 +279,7 @@ def report(result: SequenceResult[Any], tol: Any) -> None:
 
 
 def check_hidden(first: System[Any], x0: Any) -> None:
+    """Values that a transformation hides cannot steer a policy."""
     arrays = leaves((first, x0))
     if arrays and of(*arrays).traced(arrays):
         raise TypeError(
@@ -387,12 +392,14 @@ def solve_sequence(
 
 
 def length(systems: Any) -> int | None:
+    """How many systems there are, if they can tell."""
     if not hasattr(systems, "__iter__"):
         raise TypeError(f"systems must be an iterable of systems, got {type(systems).__name__}")
     return len(systems) if hasattr(systems, "__len__") else None
 
 
 def check_policy(policy: Any) -> None:
+    """An object with the methods of a policy."""
     missing = [name for name in ("bind", "suggest", "observe") if not callable(getattr(policy, name, None))]
     if missing or isinstance(policy, type):
         what = f"the class {policy.__name__}" if isinstance(policy, type) else type(policy).__name__

@@ -44,6 +44,7 @@ def paced(options: dict[str, Any], x: Any, by_kernel: bool) -> dict[str, Any]:
 
 
 def begin(x: Any, error: Any, factor: Any) -> SweepState:
+    """The state of a first iterate, which is the best one so far."""
     return SweepState(x, error, x, error, factor)
 
 
@@ -187,7 +188,8 @@ def sor(
 
     Take it for grids, as a smoother, for matrices that are not symmetric but have a strong diagonal, and where memory
     is scarce. Do not take it for a symmetric matrix that is merely to be solved: :func:`cg` with :class:`SSOR` needs
-    far fewer steps of the same cost, and knows no critical omega. Nor for A without a strong diagonal.
+    far fewer steps of the same cost, and knows no critical omega. Nor for A without a strong diagonal; nor in float32
+    on large grids without a shift, where a factor near 2 amplifies rounding and 1e-5 may be out of reach.
 
     Parameters
     ----------
@@ -202,7 +204,8 @@ def sor(
         long transient of a fixed factor; it needs ``order="red_black"``.
     order : {"natural", "red_black", "multicolor"}
         Rows by number; in two colours, those of an even sum of indices first; or in the colours of a greedy colouring.
-        Two colours suffice for a stencil, and are the fastest order there. They need about as many sweeps.
+        Two colours suffice for a stencil and need about as many sweeps; portable bodies, which take a whole colour
+        or level at once, are far faster with them. With numba's kernels the natural order is as fast.
     sweep : {"forward", "backward", "symmetric"}
         Through the rows in that order, in the reverse, or there and back, which counts as one step.
     x0 : array, optional

@@ -18,6 +18,7 @@ __all__ = ["above", "below", "product", "solve_lower", "solve_upper"]
 
 
 def table_of(matrix: Triangles) -> Padded:
+    """The tables of a matrix that was prepared for portable bodies."""
     if matrix.padded is None:
         raise AssertionError("a portable body runs on tables, which were left out for a kernel")
     return matrix.padded
@@ -82,6 +83,7 @@ def step(s: Substitution, system: System) -> Substitution:
 
 
 def solve(matrix: Triangles, rhs: Any, omega: Any, backward: bool) -> Any:
+    """(D / omega + T) y = rhs, window after window; T is the upper triangle if `backward`."""
     t, n = table_of(matrix), rhs.shape[-1]
     xp = namespace(rhs)
 

@@ -133,6 +133,7 @@ def column(omega: Any) -> Any:
 
 
 def step(s: SweepState, task: SweepTask) -> SweepState:
+    """One sweep in its direction or directions."""
     matrix: Any = task.matrix
     xp, omega, x, factor = namespace(s.x), column(task.omega), s.x, s.factor
     if factor is not None:  # two colours, each with a factor of its own

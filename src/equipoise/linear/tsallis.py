@@ -76,6 +76,7 @@ class Arms:
         self.scale = max(float(min(model)) - 1.0, TINY)
 
     def probabilities(self) -> list[float]:
+        """How likely each arm is to be played next."""
         eta = 2.0 / math.sqrt(self.rounds + 1 + self.prior_rounds)
         return distribution(self.losses, self.scale or 1.0, eta)
 
@@ -87,6 +88,7 @@ class Arms:
         self.scale = max(self.total / self.rounds, TINY)
 
     def state(self) -> State:
+        """All of it, as data."""
         return {
             "losses": np.array(self.losses),
             "rounds": self.rounds,
@@ -95,6 +97,7 @@ class Arms:
         }
 
     def restore(self, state: State) -> None:
+        """Set what `state` has returned."""
         if len(state["losses"]) != len(self.losses):
             raise ValueError(f"the state has {len(state['losses'])} arms, this policy {len(self.losses)}")
         self.losses = [float(x) for x in state["losses"]]

@@ -89,6 +89,7 @@ def shortened(grid: tuple[int, ...], axis: int) -> tuple[int, ...]:
 
 
 def shape_of(*entries: Any) -> str:
+    """A shape as errors print it."""
     return f"({', '.join(map(str, entries))}{',' if len(entries) == 1 else ''})"
 
 

@@ -156,6 +156,7 @@ class Kronecker(Stored[A], Generic[A]):
 
 
 def dtype_of(operator: Any) -> Any:
+    """The dtype of an operator, None if it has none."""
     return getattr(operator, "dtype", None)
 
 
