@@ -82,29 +82,18 @@ def by_sweeps(A: Any, b: Any, omega: Any, size: Any, order: str, start: Any, r: 
 
 def by_operators(A: Any, M: Any, b: Any, size: Any, start: Any, r: Any, **options: Any) -> Run:
     """With products of A and, perhaps, of the inverse of a preconditioner."""
-    scale = None
+    xp, grid, scale = namespace(b), trailing(A), None
+    x, r = flat(start, A), flat(r, A)
     if isinstance(M, Jacobi):
-        scale, M = 1.0 / A.diagonal(), None
+        scale, M = flat(1.0 / A.diagonal(), A), None
     elif isinstance(M, Chebyshev):
         M = ChebyshevInverse(A, 1.0 / A.diagonal(), M.interval[0], M.interval[1], M.degree)
-    grid = trailing(A)
     if len(grid) > 1:
-        A, M, scale = (
-            Flat(A, grid),
-            None if M is None else Flat(M, grid),
-            None if scale is None else flatten(scale, grid),
-        )
-    xp = namespace(b)
+        A, M = Flat(A, grid), None if M is None else Flat(M, grid)
     task = GradientTask(A, M, scale, size)
-    state = gradient_begin(flatten(start, grid), flatten(r, grid), task)
     known = M is None and isinstance(A, (CSR, Flat, Stencil)) and hosted(conjugate_gradients, b)
-    run = iterate(conjugate_gradients, state, task, **paced(options, b, known))
+    run = iterate(conjugate_gradients, gradient_begin(x, r, task), task, **paced(options, b, known))
     return Run(run, xp.reshape(run.state.x, b.shape), lambda: xp.reshape(run.state.best, b.shape))
-
-
-def flatten(x: Any, grid: tuple[int, ...]) -> Any:
-    """x, shape (..., *grid), as vectors (..., n)."""
-    return x if len(grid) == 1 else namespace(x).reshape(x, (*x.shape[: x.ndim - len(grid)], -1))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
