@@ -18,6 +18,10 @@ __all__ = ["BACKEND"]
 
 _PLAIN = {
     "array.index_sum": "equipoise_numpy.arrays:index_sum",
+    "sketch.gram": "equipoise_numpy.panels:gram",
+    "sketch.least_squares": "equipoise_numpy.least_squares:least_squares",
+    "sketch.residual_gradient": "equipoise_numpy.panels:residual_gradient",
+    "sketch.row_squares": "equipoise_numpy.panels:row_squares",
 }
 _NUMBA = {
     "linear.arrange": "equipoise_numpy.ordering:arrange",
@@ -31,6 +35,11 @@ _NUMBA = {
     "operators.csr_product": "equipoise_numpy.operators:csr_product",
     "operators.stencil_product": "equipoise_numpy.stencils:stencil_product",
     "random.philox": "equipoise_numpy.random:philox",
+    "sketch.sparse_sign": "equipoise_numpy.sparse_sign:sparse_sign",
+    "sketch.sparse_sign_entries": "equipoise_numpy.sparse_sign:sparse_sign_entries",
+    "sketch.sparse_sign_lift": "equipoise_numpy.sparse_sign:sparse_sign_lift",
+    "sketch.srht": "equipoise_numpy.srht:srht",
+    "sketch.srht_lift": "equipoise_numpy.srht:srht_lift",
     "transport.apply": "equipoise_numpy.products:apply",
     "transport.barycenter_start": "equipoise_numpy.barycenter:barycenter_start",
     "transport.barycenter_sweeps": "equipoise_numpy.barycenter:barycenter_sweeps",

@@ -15,7 +15,7 @@ from .record import load, map_arrays, record, save, static
 from .result import ConvergenceWarning, Status
 
 if _TYPE_CHECKING:
-    from . import linear, operators, plot, random, transport
+    from . import linear, operators, plot, random, sketch, transport
 
 __version__ = "0.1.0"
 
@@ -34,11 +34,12 @@ __all__ = [
     "random",
     "record",
     "save",
+    "sketch",
     "static",
     "transport",
 ]
 
-_ON_FIRST_USE = {"linear", "operators", "plot", "random", "transport"}
+_ON_FIRST_USE = {"linear", "operators", "plot", "random", "sketch", "transport"}
 
 
 def __getattr__(name: str) -> _ModuleType:

@@ -1,0 +1,117 @@
+"""The checks of the sketching family, each answered by one sentence before any work, or by the sketch that shows it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ..arrays import first_index, is_floating, library, namespace, shape_text
+from ..backend import of
+from ..checks import check_mask, values
+from ..operators import CSR, LinearOperator
+from ..record import plain
+
+__all__ = ["check_matrix", "check_sides", "check_sketch", "columns_of", "is_finite"]
+
+
+def check_matrix(A: Any) -> tuple[int, int]:
+    """The rows and columns of A: an array (..., n, d) of floating-point numbers, or an operator."""
+    if not library(A) and isinstance(A, LinearOperator):
+        n, d = A.shape
+        numbers = getattr(A, "data", None)
+        if isinstance(A, CSR) and numbers is not None and numbers.ndim > 1:
+            raise ValueError(
+                f"A must be one sparse matrix, not a batch of them, got data of shape {shape_text(numbers)}"
+            )
+    elif not library(A):
+        raise TypeError(f"A must be an array, a sparse matrix or an operator, got {type(A).__name__}")
+    else:
+        check_mask("A", A)
+        if A.ndim < 2:
+            raise ValueError(f"A must have shape (..., n, d), got {shape_text(A)}")
+        if not is_floating(A):
+            raise ValueError(f"A must hold floating-point numbers, got dtype {A.dtype}; convert it first")
+        n, d = A.shape[-2:]
+    if d == 0 or n == 0:
+        raise ValueError(f"A must have at least one row and one column, got shape ({n}, {d})")
+    return int(n), int(d)
+
+
+def check_sides(A: Any, b: Any, n: int) -> bool:
+    """Whether b, shape (..., n) or (..., n, k), is of vectors; it has to fit to A."""
+    if not library(b):
+        raise TypeError(f"b must be an array, got {type(b).__name__}")
+    check_mask("b", b)
+    if library(A):
+        namespace(A, b)
+    if not is_floating(b):
+        raise ValueError(f"b must hold floating-point numbers, got dtype {b.dtype}; convert it first")
+    dtype = getattr(A, "dtype", None)
+    if dtype is not None and (library(A) or isinstance(A, CSR)) and b.dtype != dtype:
+        raise TypeError(f"b must have the dtype {dtype} of A, got {b.dtype}; convert one of them")
+    axes = A.ndim if library(A) else 2
+    vectors = b.ndim == 1 or b.ndim == axes - 1
+    rows = b.shape[-1] if vectors else b.shape[-2] if b.ndim > 1 else -1
+    if b.ndim < 1 or rows != n:
+        raise ValueError(f"b must have {n} rows, as A has, got shape {shape_text(b)}")
+    if not vectors and b.shape[-1] == 0:
+        raise ValueError(f"b must have at least one column, got shape {shape_text(b)}")
+    batch = tuple(b.shape[:-1] if vectors else b.shape[:-2])
+    try:
+        np.broadcast_shapes(batch, tuple(A.shape[:-2]) if library(A) else ())
+    except ValueError:
+        raise ValueError(f"b, shape {shape_text(b)}, does not fit the batch of A, shape {shape_text(A)}") from None
+    if batch and not library(A):
+        raise ValueError(f"b must have shape (n,) or (n, k) for an operator A, got {shape_text(b)}")
+    return vectors
+
+
+def columns_of(b: Any, vectors: bool) -> Any:
+    """b with its right-hand sides as columns."""
+    return b[..., None] if vectors else b
+
+
+def is_finite(x: Any) -> bool:
+    """Whether all numbers of a known array are finite; unknown ones are taken to be."""
+    seen = values(x)
+    if seen is None:
+        return True
+    total = float(of(seen).to_numpy(namespace(seen).asarray(namespace(seen).sum(seen))))
+    return math.isfinite(total) or bool(namespace(seen).all(namespace(seen).isfinite(seen)))
+
+
+def check_sketch(SA: Any, Sb: Any, passes: Any) -> None:
+    """Numbers only: every row of A went into the sketch, and one that is not finite shows there."""
+    if is_finite(SA) and is_finite(Sb):
+        return
+    complain(getattr(passes, "A", None), getattr(passes, "b", None))
+
+
+def complain(A: Any, b: Any) -> None:
+    """Name the first row that is not finite; where there is none, sums have overflowed."""
+    A = plain(A)
+    for name, x in (("A", A), ("b", b)):
+        if isinstance(x, CSR):
+            bad = ~namespace(x.data).isfinite(x.data)
+            if bool(namespace(x.data).any(bad)):
+                k = first_index(bad)[-1]
+                raise ValueError(f"A must be finite, got {float(x.data[k])} in row {int(x.rows[k])}")
+        elif library(x):
+            row = first_bad_row(x)
+            if row is not None:
+                raise ValueError(f"{name} must be finite, got a number that is not in row {row}")
+    raise ValueError("the sketch of A or b overflowed: scale them down")
+
+
+def first_bad_row(x: Any) -> int | None:
+    """The first row of (..., n, k) with a number that is not finite, looked for some rows at a time."""
+    xp, n = namespace(x), x.shape[-2]
+    size = max(1, 2**20 // max(1, x.shape[-1]))
+    for start in range(0, n, size):
+        bad = ~xp.isfinite(x[..., start : start + size, :])
+        if bool(xp.any(bad)):
+            axes = tuple(k for k in range(bad.ndim) if k != bad.ndim - 2)
+            return start + first_index(xp.any(bad, axis=axes))[0]
+    return None

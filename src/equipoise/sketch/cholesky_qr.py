@@ -1,0 +1,138 @@
+"""Least squares as accurate as a QR factorisation at the price of normal equations, by a sketched preconditioner.
+
+A small sketch of A says how its columns are conditioned. Where that is mild, normal equations and one correction do.
+Where it is not, the columns are first made nearly orthonormal, W = A R^-1, panel by panel and never stored; the normal
+equations of W are harmless. Directions that are not there are dropped before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..arrays import namespace
+from ..backend import of
+from ..checks import number
+from ..iterate import Iterated, iterate
+from .checks import check_sketch
+from .factors import Spectrum, dot, inverse_root, spectrum_of, turned, unit, wide
+from .operator import SketchOperator
+from .passes import Passes
+from .refine import Task, corrections, least_norm, look
+
+__all__ = ["Solved", "cholesky_qr", "root_of"]
+
+CORRECTIONS = 3
+DOUBLE = {"gram": 1e6, "triangle": 1e14}  # the largest condition of the scaled sketch for each branch
+SINGLE = {"gram": 3e2, "triangle": 3e5}
+NEARLY_ORTHONORMAL = (0.02, 50.0)  # eigenvalues of W^T W that a sketch which did its work leaves
+
+
+@dataclass(frozen=True)
+class Solved:
+    """Where a method ended: the run, whose state is a Point, the spectrum, M with M M^T = (A^T A)^+, and |b|."""
+
+    run: Iterated
+    spectrum: Spectrum
+    root: Any
+    size: Any
+
+
+def mixing(spectrum: Spectrum, passes: Passes, branch: str) -> tuple[Any, bool]:
+    """T with A T nearly orthonormal, and whether it is upper triangular; None for the identity."""
+    xp = namespace(spectrum.V)
+    if branch == "gram":
+        return None, False
+    if branch == "triangle":
+        return xp.linalg.inv(spectrum.triangle) / spectrum.scale[..., :, None], True
+    return spectrum.preconditioner, False
+
+
+def root_of(passes: Passes, spectrum: Spectrum, branch: str) -> tuple[Any, Any, tuple[Any, Any]]:
+    """M, shape (..., d, d), with M M^T = (A^T A)^+; M M^T A^T b; the extreme eigenvalues of the mixed Gram matrix."""
+    xp = namespace(spectrum.V)
+    T, upper = mixing(spectrum, passes, branch)
+    G, g = passes.gram(None if T is None else xp.astype(T, passes.sides.dtype, copy=False), upper=upper)
+    G, g = wide(G), wide(g)
+    if T is None:
+        scale = spectrum.scale
+        G, g = G / (scale[..., :, None] * scale[..., None, :]), g / scale[..., :, None]
+    inner, least, largest = inverse_root(G, spectrum.kept if branch == "kept" else None)
+    root = inner / spectrum.scale[..., :, None] if T is None else dot(T, inner)
+    return root, dot(root, dot(turned(inner), g)), (least, largest)
+
+
+def branches(spectrum: Spectrum, x: Any) -> Iterator[str]:
+    """What to try, the cheapest first; under a transformation or in a batch the one that always works."""
+    limits = DOUBLE if unit(x) < 1e-12 else SINGLE
+    if spectrum.values.ndim > 1 or of(spectrum.values).traced([spectrum.values]):
+        yield "kept"
+        return
+    if int(spectrum.rank) == spectrum.values.shape[-1]:
+        condition = float(spectrum.condition)
+        if condition <= limits["gram"]:
+            yield "gram"
+        if condition <= limits["triangle"]:
+            yield "triangle"
+            return
+    yield "kept"
+
+
+def attempt(passes: Passes, spectrum: Spectrum, size: Any, branch: str, tol: Any, options: dict[str, Any]) -> Solved:
+    """One branch: the first point, and as many corrections as it needs."""
+    xp = namespace(spectrum.V)
+    root, x, _ = root_of(passes, spectrum, branch)
+    x = turned(x)
+    if branch == "kept" and (values_unknown(spectrum) or int(spectrum.rank) < spectrum.V.shape[-1]):
+        x = least_norm(spectrum, x)
+    point = look(passes, x, xp.zeros_like(size, dtype=xp.int32))
+    task = Task(passes, root, spectrum, size)
+    steps = min(CORRECTIONS, options["max_steps"])
+    run = iterate(corrections, point, task, tol=tol, **{**options, "max_steps": steps})
+    return Solved(run, spectrum, root, size)
+
+
+def values_unknown(spectrum: Spectrum) -> bool:
+    """Whether the ranks are several, or not to be seen."""
+    return spectrum.values.ndim > 1 or of(spectrum.values).traced([spectrum.values])
+
+
+def worst(run: Iterated) -> float:
+    """The largest error, NaN above all; zero under a transformation, where nobody can say and nothing else is tried."""
+    backend = of(run.error)
+    if backend.traced([run.error]):
+        return 0.0
+    error = backend.to_numpy(run.error)
+    return float("inf") if np.isnan(error).any() else float(error.max(initial=0.0))
+
+
+def cholesky_qr(
+    passes: Passes, sketches: Callable[[int], SketchOperator], rcond: float, tol: Any, **options: Any
+) -> Solved:
+    """Solve by the Gram matrix of A T; ``sketches(k)`` gives a cheap sketch for k = 0, and a thorough one for k = 1.
+
+    A rank that the cheap sketch finds wanting is looked at again with the thorough one, and so is a failure: a cheap
+    sketch may miss a direction of A.
+    """
+    best: Solved | None = None
+    enough = max(4.0 * unit(passes.sides), number("tol", tol) or 0.0)
+    for k in range(2):
+        SA, Sb, size = passes.sketched(sketches(k))
+        check_sketch(SA, Sb, passes)
+        spectrum = spectrum_of(SA, Sb, rcond)
+        unknown = values_unknown(spectrum)
+        if k == 0 and not unknown and int(spectrum.rank) < passes.shape[1]:
+            continue
+        for branch in branches(spectrum, passes.sides):
+            solved = attempt(passes, spectrum, size, branch, tol, options)
+            if best is None or worst(solved.run) < worst(best.run):
+                best = solved
+            if worst(best.run) <= enough:
+                return best
+        if unknown:
+            break
+    assert best is not None
+    return best

@@ -1,0 +1,484 @@
+"""Sketch operators: random matrices S, m x n with m much smaller than n, that are never stored.
+
+A kind, a shape and a seed fix every entry. An operator is therefore a handful of numbers: hashable, picklable, the same
+on every backend and machine; and the share of any block of rows in ``S @ A`` can be had alone, in any order, and added
+up. Scaling comes once, after all sums, so that sketches of whole numbers are equal bit for bit everywhere.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ..arrays import A as Array_
+from ..arrays import is_floating, library, namespace, shape_text
+from ..arrays import like as like_of
+from ..backend import of
+from ..boundary import public
+from ..operators import CSR, Dense, Kronecker
+from ..random import key
+from ..record import record, static
+from .kinds import KINDS
+
+__all__ = ["SketchOperator", "TransposedSketch", "sketch_operator", "suggest_rows"]
+
+
+@record
+class SketchOperator:
+    """A random matrix S of shape (m, n); :func:`sketch_operator` makes one.
+
+    ``S @ A`` sketches an array of shape (n,), (n, d) or (..., n, d), a :class:`equipoise.operators.CSR` (kinds
+    ``sparse_sign`` and ``countsketch``), or the :class:`equipoise.operators.Kronecker` product of two arrays (kind
+    ``tensor_srht``). ``S.T @ y`` lifts, ``A @ S.T`` sketches columns. Two operators with equal fields are equal.
+
+    Attributes
+    ----------
+    kind : str
+    m : int
+        Rows.
+    n : int, pair of int or None
+        Columns; for ``tensor_srht`` the lengths of the two factors; None for an endless stream.
+    seed : int
+    s : int
+        Entries other than zero in a column of a sparse sketch.
+    probabilities : tuple of float or None
+        Of each row, for ``rows``.
+    """
+
+    kind: str = static()
+    m: int = static()
+    n: Any = static()
+    seed: int = static()
+    s: int = static(default=1)
+    probabilities: tuple[float, ...] | None = static(default=None)
+
+    __array_ufunc__ = None  # numpy leaves ``array @ operator`` to us
+
+    @property
+    def key(self) -> tuple[Any, Any]:
+        """The two words of the seed."""
+        low, high = key(self.seed)
+        return np.uint32(low), np.uint32(high)
+
+    @property
+    def columns(self) -> int | None:
+        """The number of columns; None for an endless stream."""
+        return math.prod(self.n) if isinstance(self.n, tuple) else self.n
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        if self.columns is None:
+            raise ValueError("the sketch of an endless stream, n=None, has no shape; it has m rows")
+        return self.m, self.columns
+
+    @property
+    def dtype(self) -> Any:
+        """None: products have the dtype of what is multiplied."""
+        return None
+
+    @property
+    def T(self) -> TransposedSketch:
+        """The transpose."""
+        return TransposedSketch(self)
+
+    # -----------------------------------------------------------------------------------------------------------------
+    # Products
+
+    @public
+    def __matmul__(self, A: Any) -> Any:
+        """S A."""
+        if isinstance(A, Dense):
+            A = A.array
+        if isinstance(A, CSR):
+            return self._of_sparse(A)
+        if isinstance(A, Kronecker):
+            return self._of_kronecker(A)
+        self._check(A, "A", self.columns, "rows")
+        return self._block(A, 0)
+
+    @public
+    def __rmatmul__(self, Y: Any) -> Any:
+        """Y S."""
+        if not library(Y):
+            return NotImplemented
+        if Y.ndim < 2:
+            return self.T @ Y
+        xp = namespace(Y)
+        return xp.matrix_transpose(self.T @ xp.matrix_transpose(Y))
+
+    def matvec(self, x: Any) -> Any:
+        """S x, shape (..., m), for vectors x of shape (..., n)."""
+        return self @ x if getattr(x, "ndim", 1) < 2 else x @ self.T
+
+    def rmatvec(self, y: Any) -> Any:
+        """S^T y, shape (..., n), for vectors y of shape (..., m)."""
+        return self.T @ y if getattr(y, "ndim", 1) < 2 else y @ self
+
+    @public
+    def block(self, A_rows: Array_, start: int) -> Array_:
+        """What the rows ``start`` to ``start + len(A_rows)`` of A, shape (rows, d) or (rows,), add to ``S @ A``.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `A_rows` is no floating array, or reaches beyond the last row.
+        """
+        if isinstance(self.n, tuple):
+            raise ValueError("tensor_srht mixes all rows of both factors and has no blocks; use srht")
+        self._check(A_rows, "A_rows", None, "rows")
+        start = check_whole("start", start, 0)
+        n = A_rows.shape[0] if A_rows.ndim == 1 else A_rows.shape[-2]
+        if self.n is not None and start + n > self.n:
+            raise ValueError(f"A_rows holds the rows {start} to {start + n} of an A that has {self.n}")
+        made: Array_ = self._block(A_rows, start)
+        return made
+
+    @public
+    def toarray(self, like: Any = None) -> Any:
+        """S as an array, float64 on numpy or what `like` is: m n numbers, so for tests."""
+        beside = np.zeros(()) if like is None else like
+        m, n = self.shape
+        xp = namespace(beside)
+        return xp.matrix_transpose(self._lift(xp.eye(m, **like_of(beside)), 0, n))
+
+    def _block(self, A: Any, start: int) -> Any:
+        if A.ndim == 1:
+            return self._block(A[:, None], start)[:, 0]
+        return self.scaled(self.sums((A,), start)[0])
+
+    def _lift(self, y: Any, start: int, n: int) -> Any:
+        """Rows `start` to `start + n` of S^T y, for y of shape (m,) or (..., m, k)."""
+        if y.ndim == 1:
+            return self._lift(y[:, None], start, n)[:, 0]
+        if self.uniform:  # whole numbers stay whole until the end
+            return self.scaled(KINDS[self.kind].lift(self, (y,), start, n)[0])
+        return KINDS[self.kind].lift(self, (self.scaled(y),), start, n)[0]
+
+    def _of_sparse(self, A: CSR[Any]) -> Any:
+        if KINDS[self.kind].entries is None:
+            raise ValueError(
+                f"a sketch of kind {self.kind!r} would fill in a CSR matrix; use kind='sparse_sign' for sparse matrices"
+            )
+        if A.shape[0] != self.columns and self.columns is not None:
+            raise ValueError(f"A must have {self.columns} rows for this sketch, got shape {A.shape}")
+        check_width(A.data, A.shape[0])
+        return self.scaled(KINDS[self.kind].entries(self, A))
+
+    def _of_kronecker(self, A: Kronecker[Any]) -> Any:
+        arrays = [operator.array for operator in A.operators if isinstance(operator, Dense)]
+        if self.kind != "tensor_srht" or len(arrays) != 2 or len(A.operators) != 2:
+            raise ValueError("only kind='tensor_srht' sketches a Kronecker product, and only one of two arrays")
+        rows = tuple(array.shape[-2] for array in arrays)
+        if rows != self.n:
+            raise ValueError(f"the factors must have {self.n} rows for this sketch, got {rows}")
+        from .tensor import kronecker_sums
+
+        return self.scaled(kronecker_sums(*arrays, self.key, m=self.m))
+
+    # -----------------------------------------------------------------------------------------------------------------
+    # Sums that are not scaled yet
+
+    @property
+    def uniform(self) -> bool:
+        """Whether all rows have one scale."""
+        return not isinstance(KINDS[self.kind].weights(self), np.ndarray)
+
+    def sums(self, parts: tuple[Any, ...], start: int = 0) -> tuple[Any, ...]:
+        """The unscaled share of a block of rows, of several arrays (..., rows, k) at once: randomness is made once."""
+        check_width(parts[0], start + parts[0].shape[-2])
+        return tuple(KINDS[self.kind].sums(self, tuple(parts), start))
+
+    def scaled(self, sums: Any) -> Any:
+        """Sums of all blocks, shape (..., m, k), as the sketch."""
+        weights = KINDS[self.kind].weights(self)
+        if isinstance(weights, np.ndarray):
+            xp = namespace(sums)
+            weights = xp.astype(of(sums).lend(weights[:, None].astype(np_dtype(sums)), sums), sums.dtype)
+        return sums * weights
+
+    def _check(self, A: Any, name: str, length: int | None, axis: str) -> None:
+        check_numbers(name, A)
+        if A.ndim < 1:
+            raise ValueError(f"{name} must have shape (n,) or (..., n, d), got a 0-d array")
+        n = A.shape[0] if A.ndim == 1 else A.shape[-2]
+        if length is not None and n != length:
+            raise ValueError(f"{name} must have {length} {axis} for this sketch, got shape {shape_text(A)}")
+
+    # -----------------------------------------------------------------------------------------------------------------
+    # Storing
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as what JSON holds; :meth:`from_dict` is the way back."""
+        n = list(self.n) if isinstance(self.n, tuple) else self.n
+        p = None if self.probabilities is None else list(self.probabilities)
+        return {"kind": self.kind, "m": self.m, "n": n, "seed": self.seed, "s": self.s, "probabilities": p}
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> SketchOperator:
+        """The operator that :meth:`to_dict` described; it is checked like a new one."""
+        n, p = fields["n"], fields.get("probabilities")
+        return sketch_operator(
+            fields["kind"],
+            fields["m"],
+            tuple(n) if isinstance(n, list) else n,
+            rng=fields["seed"],
+            s=fields["s"] if fields["kind"] == "sparse_sign" else 8,
+            probabilities=None if p is None else np.asarray(p),
+        )
+
+    def __repr__(self) -> str:
+        more = f", s={self.s}" if self.kind == "sparse_sign" else ""
+        return (
+            f"SketchOperator({self.kind}, {self.m} x {'endless' if self.n is None else self.n}, seed {self.seed}{more})"
+        )
+
+
+@record
+class TransposedSketch:
+    """S^T: lifts vectors of length m to length n."""
+
+    S: SketchOperator
+
+    __array_ufunc__ = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns, (n, m)."""
+        m, n = self.S.shape
+        return n, m
+
+    @property
+    def dtype(self) -> Any:
+        """None: products have the dtype of what is multiplied."""
+        return None
+
+    @property
+    def T(self) -> SketchOperator:
+        """The sketch."""
+        return self.S
+
+    @public
+    def __matmul__(self, y: Any) -> Any:
+        """S^T y for y of shape (m,) or (..., m, k)."""
+        self.S._check(y, "y", self.S.m, "rows")
+        check_width(y, self.shape[0])
+        return self.S._lift(y, 0, self.shape[0])
+
+    @public
+    def __rmatmul__(self, A: Any) -> Any:
+        """A S^T for A of shape (n,) or (..., k, n): the sketch of each row."""
+        if not library(A):
+            return NotImplemented
+        if A.ndim < 2:
+            return self.S @ A
+        xp = namespace(A)
+        return xp.matrix_transpose(self.S @ xp.matrix_transpose(A))
+
+    def matvec(self, y: Any) -> Any:
+        """S^T y, shape (..., n), for vectors y of shape (..., m)."""
+        return self.S.rmatvec(y)
+
+    def rmatvec(self, x: Any) -> Any:
+        """S x, shape (..., m), for vectors x of shape (..., n)."""
+        return self.S.matvec(x)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Making one
+
+
+def sketch_operator(
+    kind: str,
+    m: int,
+    n: int | tuple[int, int] | None,
+    *,
+    rng: int | np.random.Generator,
+    s: int = 8,
+    probabilities: Any = None,
+) -> SketchOperator:
+    """A random m x n matrix S with E[S^T S] = I, by kind and seed.
+
+    Take ``sparse_sign`` to precondition and for sparse matrices, ``srht`` where errors of single coordinates count,
+    ``gaussian`` for exact statistics. Do not take ``countsketch`` or ``rows`` for a guarantee on coordinates: single
+    large rows go wrong however large m is.
+
+    Parameters
+    ----------
+    kind
+        ``gaussian``: independent N(0, 1/m); ``rademacher``: independent +-1/sqrt(m); ``srht``: the subsampled
+        randomized Hadamard transform, n log n operations a column; ``sparse_sign``: s entries +-1/sqrt(s) a column,
+        one in each of s stacks of m/s rows; ``countsketch``: the same with s = 1; ``tensor_srht``: for columns of
+        length n1 n2, made of two transforms; ``rows``: m rows drawn with `probabilities`.
+    m
+        Rows of S, at least 1; a multiple of s for ``sparse_sign``, at most the next power of two of n for ``srht``.
+    n
+        Columns of S, the rows of what is sketched; a pair for ``tensor_srht``. None, for streams whose length is not
+        known, is allowed for ``gaussian``, ``rademacher``, ``sparse_sign`` and ``countsketch``.
+    rng
+        An int in [0, 2^64), the seed, or a `numpy.random.Generator`, of which one number is drawn.
+    s
+        Entries a column of ``sparse_sign``.
+    probabilities : array, shape (n,), optional
+        Of the rows, for ``rows``: not negative, with sum 1. By default all are equal. Read on the host.
+
+    Returns
+    -------
+    SketchOperator
+
+    Raises
+    ------
+    TypeError, ValueError
+        For another kind, numbers that do not fit each other, and an `n` that the kind cannot have.
+
+    Notes
+    -----
+    Entries come from Philox4x32-10 words by counting (:mod:`equipoise.random`). Signs and places are the same bits on
+    every backend; Gaussian entries agree to 4 units in the last place, and those of float32 are other numbers than
+    those of float64. On jax without 64-bit numbers at most 2^31 - 1 rows can be counted.
+
+    ``sparse_sign`` is the sparse-stack form; ``srht`` takes one row of each of m strata of the transform.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from equipoise.sketch import sketch_operator
+    >>> A = np.random.default_rng(0).normal(size=(10_000, 5))
+    >>> S = sketch_operator("srht", 200, 10_000, rng=0)
+    >>> (S @ A).shape
+    (200, 5)
+    >>> halves = S.block(A[:4000], 0) + S.block(A[4000:], 4000)
+    >>> bool(np.allclose(halves, S @ A))
+    True
+    """
+    if kind not in KINDS:
+        raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
+    m = check_whole("m", m, 1)
+    if kind == "tensor_srht":
+        if not isinstance(n, tuple) or len(n) != 2:
+            raise ValueError(f"n must be a pair (n1, n2) for kind 'tensor_srht', got {n!r}")
+        n = check_whole("n", n[0], 1), check_whole("n", n[1], 1)
+    elif n is None:
+        if kind in ("srht", "rows"):
+            raise ValueError(f"n must be known for kind {kind!r}; use 'sparse_sign' or 'rademacher' for a stream")
+    else:
+        n = check_whole("n", n, 1)
+    if kind == "srht" and m > (size := 1 << (n - 1).bit_length()):  # type: ignore[operator]
+        raise ValueError(f"m must be at most {size}, the next power of two of n = {n}, for kind 'srht', got {m}")
+    if kind == "sparse_sign":
+        s = check_whole("s", s, 1)
+        if s > m or m % s:
+            raise ValueError(f"m must be a multiple of s for kind 'sparse_sign', got m = {m} and s = {s}")
+    if probabilities is not None:
+        probabilities = check_probabilities(kind, probabilities, n)
+    low, high = key(rng)
+    return SketchOperator(kind, m, n, low + (high << 32), s if kind == "sparse_sign" else 1, probabilities)
+
+
+def suggest_rows(kind: str, d: int, *, epsilon: float, delta: float = 0.05) -> int:
+    """Rows that a sketch needs for an error of `epsilon` in every coordinate, with probability 1 - `delta`.
+
+    With them ``|x' - x*|_inf <= epsilon / sqrt(d) |A x* - b|_2 |A^+|_2`` for a dense sketch: max(d + 1,
+    ceil(2 d ln(2d / delta) / epsilon^2)), up to a multiple of 8 for ``sparse_sign``.
+
+    Parameters
+    ----------
+    kind
+        As for :func:`sketch_operator`. The number speaks of dense sketches; ``sparse_sign`` needs s >= max(16, d/8)
+        for it, and ``countsketch`` and ``rows`` never reach it on bad instances.
+    d
+        Columns of A.
+    epsilon
+        In (0, 1).
+    delta
+        In (0, 1).
+
+    Returns
+    -------
+    int
+
+    Raises
+    ------
+    TypeError, ValueError
+        For numbers outside of these ranges, and an unknown kind.
+
+    Notes
+    -----
+    The theorem of Z. Song, M. Ye, J. Yin, L. Zhang, "A nearly-optimal bound for fast regression with l_inf guarantee",
+    ICML 2023, asks for epsilon^-2 d log^3(n / delta) rows; here log^3(n / delta) is replaced by 2 ln(2d / delta), the
+    size that the errors of a Gaussian sketch have.
+
+    Examples
+    --------
+    >>> from equipoise.sketch import suggest_rows
+    >>> suggest_rows("srht", 10, epsilon=0.1)
+    11983
+    """
+    if kind not in KINDS:
+        raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
+    d = check_whole("d", d, 1)
+    check_inside("epsilon", epsilon)
+    check_inside("delta", delta)
+    m = max(d + 1, math.ceil(2 * d * math.log(2 * d / delta) / epsilon**2))
+    return -(-m // 8) * 8 if kind == "sparse_sign" else m
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Checks
+
+
+def check_whole(name: str, x: Any, least: int) -> int:
+    """A whole number, at least `least`."""
+    if isinstance(x, bool) or not hasattr(x, "__index__"):
+        raise TypeError(f"{name} must be a whole number, got {type(x).__name__}")
+    if int(x) < least:
+        raise ValueError(f"{name} must be at least {least}, got {int(x)}")
+    return int(x)
+
+
+def check_inside(name: str, x: Any) -> None:
+    """A number in the open interval (0, 1)."""
+    if isinstance(x, bool) or not isinstance(x, (int, float, np.floating)):
+        raise TypeError(f"{name} must be a number, got {type(x).__name__}")
+    if not 0 < x < 1:
+        raise ValueError(f"{name} must be in (0, 1), got {x}")
+
+
+def check_numbers(name: str, A: Any) -> None:
+    """A floating array."""
+    if not library(A):
+        raise TypeError(f"{name} must be an array (numpy, torch, jax, cupy), got {type(A).__name__}")
+    if not is_floating(A):
+        raise ValueError(f"{name} must hold floating-point numbers, got dtype {A.dtype}; convert it first")
+
+
+def check_width(x: Any, n: int) -> None:
+    """Rows are counted in 32 bits where the library has no wider whole numbers."""
+    kinds = namespace(x).__array_namespace_info__().dtypes(kind="signed integer")
+    if n >= 2**31 and "int64" not in kinds:
+        raise ValueError(f"row {n} cannot be counted by {library(x)} without 64-bit numbers; enable them")
+
+
+def check_probabilities(kind: str, p: Any, n: Any) -> tuple[float, ...]:
+    """The probabilities of the rows, as numbers on the host."""
+    if kind != "rows":
+        raise ValueError(f"probabilities belong to kind 'rows', got kind {kind!r}")
+    if not library(p):
+        raise TypeError(f"probabilities must be an array, got {type(p).__name__}")
+    p = of(p).to_numpy(p)
+    if p.shape != (n,):
+        raise ValueError(f"probabilities must have shape ({n},), got {shape_text(p)}")
+    bad = np.flatnonzero(~(np.isfinite(p) & (p >= 0)))
+    if bad.size:
+        raise ValueError(f"probabilities must be finite and not negative, got {p[bad[0]]} at index {bad[0]}")
+    if not math.isclose(float(p.sum(dtype=np.float64)), 1.0, rel_tol=1e-6):
+        raise ValueError(f"probabilities must have sum 1, got {float(p.sum()):.9g}")
+    return tuple(float(x) for x in p)
+
+
+def np_dtype(x: Any) -> str:
+    """The name of the dtype of `x` as numpy writes it, float64 for what numpy lacks."""
+    name = str(x.dtype).rpartition(".")[2]
+    return name if name in ("float16", "float32", "float64") else "float32"

@@ -1,0 +1,127 @@
+"""What `lstsq` returns."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Generic
+
+from ..arrays import A
+from ..boundary import public
+from ..record import record, static
+from ..result import Outcome
+from .operator import check_inside
+from .student import upper_quantile
+
+__all__ = ["LstsqResult"]
+
+
+@record
+class LstsqResult(Outcome[A], Generic[A]):
+    """The solution of a least-squares problem, and how far it is right.
+
+    Attributes
+    ----------
+    x : array, shape (..., d) or (..., d, k)
+        The solution; of least norm where A has not full column rank.
+    residual_norm : array, shape (...) or (..., k)
+        |b - A x|, from the answer; where the rows are gone by then, an estimate (`residual_estimated`).
+    error : array, shape (...) or (..., k)
+        For the accurate methods an estimate of the backward error: how far A and b would have to be moved, relative to
+        the Frobenius norm of A, for x to be their exact solution. For ``sketch_solve`` the epsilon that its rows buy,
+        at the `delta` of the call.
+    steps : array of int
+        Corrections of ``cholesky_qr``, products of ``spir``, 0 for the others.
+    rank : array of int, shape (...)
+        Directions of A that were kept.
+    condition : array, shape (...)
+        Largest over least singular value: of the sketch with columns of norm 1; for ``direct`` of A itself.
+    deviation : array, shape (..., d) or (..., d, k), or None
+        For ``sketch_solve`` the standard error of each coordinate that the sketch has brought in.
+    method : str
+        The method that ran.
+    kind : str
+        The kind of its sketch; empty for ``direct``.
+    sketch_rows : int
+        Rows of the sketch; 0 for ``direct``.
+    s : int
+        Entries in a column of a sparse sketch; 0 for dense ones.
+    residual_estimated : bool
+        Whether `residual_norm` is an estimate.
+    """
+
+    x: A
+    residual_norm: A
+    rank: A
+    condition: A
+    deviation: A | None
+    method: str = static()
+    kind: str = static(default="")
+    sketch_rows: int = static(default=0)
+    s: int = static(default=0)
+    residual_estimated: bool = static(default=False)
+
+    @public
+    def coordinate_bound(self, delta: float = 0.05) -> A:
+        """Half-widths of intervals that hold all coordinates of the exact solution at once.
+
+        With probability 1 - `delta`, over the seed, every ``|x_i - x*_i|`` is at most its half-width: conditionally on
+        S A, a Gaussian sketch makes x an ordinary-least-squares estimate with m - d degrees of freedom, and the d
+        intervals share `delta` (Bonferroni). Exact for ``gaussian``, asymptotic for ``rademacher``, ``srht`` and
+        ``sparse_sign`` with s >= max(16, d / 8).
+
+        Parameters
+        ----------
+        delta
+            In (0, 1).
+
+        Returns
+        -------
+        array, of the shape of x
+
+        Raises
+        ------
+        ValueError
+            After an accurate method, whose error is rounding; for kinds that allow no such statement; if A has not full
+            column rank.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import equipoise as eq
+        >>> rng = np.random.default_rng(0)
+        >>> A, b = rng.normal(size=(20_000, 5)), rng.normal(size=20_000)
+        >>> result = eq.sketch.lstsq(A, b, epsilon=0.2)
+        >>> exact = np.linalg.lstsq(A, b, rcond=None)[0]
+        >>> bool(np.all(abs(result.x - exact) <= result.coordinate_bound(0.05)))
+        True
+        """
+        check_inside("delta", delta)
+        if self.deviation is None:
+            raise ValueError(
+                f"method {self.method!r} solves to rounding and has no coordinate bound; use method='sketch_solve'"
+            )
+        d = self.x.shape[-1 if self.x.ndim == self.error.ndim + 1 else -2]
+        if self.kind in ("countsketch", "rows", "tensor_srht") or (
+            self.kind == "sparse_sign" and self.s < max(16, d / 8)
+        ):
+            s = f" with s={self.s}" if self.kind == "sparse_sign" else ""
+            raise ValueError(
+                f"a sketch of kind {self.kind!r}{s} gives no bound on coordinates, since single rows can dominate its "
+                f"error; use 'gaussian', 'rademacher', 'srht', or 'sparse_sign' with s >= {math.ceil(max(16, d / 8))}"
+            )
+        bound: Any = self.deviation * upper_quantile(delta / (2 * d), self.sketch_rows - d)
+        return bound
+
+    def __repr__(self) -> str:
+        shape: Any = tuple(self.x.shape)
+        status = getattr(self.status, "name", "traced")
+        rows = f", {self.kind} of {self.sketch_rows} rows" if self.kind else ""
+        return f"LstsqResult({status}, {self.method}{rows}, x {shape}, error {summary(self.error)})"
+
+
+def summary(x: Any) -> str:
+    """The largest of an array, as far as it is known."""
+    from ..backend import of
+
+    backend = of(x)
+    return "traced" if backend.traced([x]) else f"{float(backend.to_numpy(x).max()):.3g}"
