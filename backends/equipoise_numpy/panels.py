@@ -2,14 +2,16 @@
 
 Nothing of the size of A is made: not for A T, not for a memory map, and not for rows that are strided, which are copied
 panel by panel. scipy's BLAS is used where it is installed, for what numpy does not offer: a triangular factor and half
-of a Gram matrix that is added up in place. float32 panels are added up in float64. Gradients with few columns take a
-numba kernel where there is one, since BLAS reads a panel and a vector at half of the speed of memory.
+of a Gram matrix that is added up in place. float32 panels are added up in float64. With numba, gradients with few
+columns take a kernel of their own, since BLAS reads a matrix for a vector at less than half of the speed of memory, and
+so do Gram matrices of up to some hundred columns.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
@@ -20,7 +22,8 @@ __all__ = ["gram", "residual_gradient", "row_squares"]
 KINDS = (np.dtype(np.float64), np.dtype(np.float32))
 ROWS = 1024  # of a panel, where BLAS has long sums to make
 PANEL = 1 << 19  # bytes of a panel that is read twice
-FEW = 8  # columns up to which a panel and single vectors beat BLAS
+WIDE = 400  # columns up to which our tiles clearly beat BLAS
+FEW = 4  # columns up to which a panel and single vectors beat BLAS
 
 
 def gram(A: Any, b: Any = None, T: Any = None, *, upper: bool = False) -> Any:
@@ -28,13 +31,24 @@ def gram(A: Any, b: Any = None, T: Any = None, *, upper: bool = False) -> Any:
     if not alike(A, b, T):
         return NotImplemented
     d, p = A.shape[-1], (A if T is None else T).shape[-1]
+    batch = A.shape[:-2] if T is None else np.broadcast_shapes(A.shape[:-2], T.shape[:-2])
+    if b is not None and np.broadcast_shapes(batch, b.shape[:-2]) != batch:
+        return NotImplemented  # one Gram matrix for several b
     shapes = [(p, p)] if b is None else [(p, p), (p, b.shape[-1])]
+    tiles = gram_by_tiles() if max(d, p) <= WIDE else None
 
     def one(A: Any, b: Any, T: Any, G: Any, g: Any = None) -> None:
+        if tiles is not None:
+            sums = tiles(A.dtype, d, 0 if b is None else b.shape[1], T, upper)
+            for start, W in [(0, A)] if plain(A) else panels(A, ROWS):
+                sums.add(W, None if b is None else b[start : start + W.shape[0]])
+            G[...], sides = sums.sums()
+            if g is not None:
+                g[...] = sides
+            return
         blas = blas_of(A.dtype)
         add = GramSum(A.dtype, p, blas)
-        mix = None if T is None else mixing(A.dtype, d, T, blas if upper else None)
-        for start, W in panels(A, ROWS, mix):
+        for start, W in panels(A, ROWS, None if T is None else mixing(A.dtype, d, T, blas if upper else None)):
             add(W)
             if g is not None:
                 g += W.T @ b[start : start + W.shape[0]]
@@ -50,14 +64,19 @@ def residual_gradient(A: Any, x: Any, b: Any = None) -> Any:
         return NotImplemented
     d, k = A.shape[-1], x.shape[-1]
     few = kernel_for_few() if k <= FEW else None
+    if few is not None and A.ndim == x.ndim == 2 and (b is None or b.ndim == 2):
+        A = np.asarray(A)
+        if plain(A) or plain(A.T):  # by itself: an iteration on a small matrix would wait for the general way
+            gradient, square = few(A, x, b)
+            return gradient.astype(A.dtype, copy=False), square.astype(A.dtype, copy=False)
 
     def one(A: Any, x: Any, b: Any, gradient: Any, square: Any) -> None:
-        if few is not None and (A.flags.c_contiguous or A.flags.f_contiguous) and A.flags.aligned:
+        if few is not None and (plain(A) or plain(A.T)):
             gradient[...], square[...] = few(A, x, b)
             return
-        for start, W in panels(A, max(16, PANEL // (A.itemsize * d))):
+        for start, W in panels(A, max(16, PANEL // (A.itemsize * d)), by_columns=True):
             sides = None if b is None else b[start : start + W.shape[0]]
-            if few is not None and W.flags.c_contiguous and W.flags.aligned:
+            if few is not None and plain(W):
                 more, squares = few(W, x, sides)
             else:
                 residual = W @ x
@@ -90,8 +109,13 @@ def alike(*arrays: Any) -> bool:
     return kind in KINDS and all(x is None or x.dtype == kind for x in arrays)
 
 
+def plain(x: Any) -> bool:
+    """Whether numba may walk through `x` row by row."""
+    return x.flags.c_contiguous and x.flags.aligned
+
+
 def over_batch(
-    one: Callable[..., None], arrays: tuple[Any, ...], shapes: list[tuple[int, ...]], kind: Any = np.float64
+    one: Callable[..., None], arrays: tuple[Any, ...], shapes: Sequence[tuple[int, ...]], kind: Any = np.float64
 ) -> tuple[Any, ...]:
     """``one(*matrices, *outs)`` for every member of the batch; outs begin as zeros of `kind`, and end as those of A."""
     arrays = tuple(None if x is None else np.asarray(x) for x in arrays)  # a memory map is an array of its own class
@@ -104,20 +128,29 @@ def over_batch(
     return tuple(out.astype(arrays[0].dtype, copy=False) for out in outs)
 
 
-def panels(A: Any, rows: int, mix: Callable[[Any], Any] | None = None) -> Iterator[tuple[int, Any]]:
-    """The panels of A, or of A T, and where they begin; they may not be written, and are gone with the next one."""
+def panels(
+    A: Any, rows: int, mix: Callable[[Any], Any] | None = None, by_columns: bool = False
+) -> Iterator[tuple[int, Any]]:
+    """The panels of A, or of A T, and where they begin; they may not be written, and are gone with the next one.
+
+    They are contiguous by rows; with `by_columns` they may also be views of a matrix that is contiguous by columns.
+    """
     n, d = A.shape
-    if mix is not None:
-        for start in range(0, n, rows):
-            yield start, mix(A[start : start + rows])
-        return
-    copied = not A.flags.c_contiguous
+    turned = plain(A.T)
+    copied = not (plain(A) or (by_columns and turned)) and mix is None
     buffer = np.empty((min(rows, n), d), dtype=A.dtype) if copied else None
+    turn = turned_rows() if turned else None
     for start in range(0, n, rows):
         W = A[start : start + rows]
-        if buffer is not None:
-            buffer[: W.shape[0]] = W
-            W = buffer[: W.shape[0]]
+        if mix is not None:
+            W = mix(W)
+        elif buffer is not None:
+            here = buffer[: W.shape[0]]
+            if turn is None:
+                here[...] = W
+            else:
+                turn(A, start, here)
+            W = here
         yield start, W
 
 
@@ -176,9 +209,27 @@ def blas_of(kind: Any) -> Blas | None:
     """scipy's BLAS, where it is installed."""
     if find_spec("scipy") is None:
         return None
-    from scipy.linalg import blas
+    return Blas(import_module("scipy.linalg.blas"), "d" if kind == np.float64 else "s")
 
-    return Blas(blas, "d" if kind == np.float64 else "s")
+
+@functools.cache
+def turned_rows() -> Callable[..., None] | None:
+    """The numba kernel that copies rows of a matrix stored by columns, where numba is installed."""
+    if find_spec("numba") is None:
+        return None
+    from .residuals import turned_rows
+
+    return turned_rows
+
+
+@functools.cache
+def gram_by_tiles() -> Callable[..., Any] | None:
+    """The numba kernel of Gram matrices, where numba is installed and registers are many."""
+    if find_spec("numba") is None:
+        return None
+    from .tiles import FITS, Gram
+
+    return Gram if FITS else None
 
 
 @functools.cache

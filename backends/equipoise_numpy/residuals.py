@@ -17,21 +17,36 @@ from typing import Any
 import numba
 import numpy as np
 from llvmlite import binding, ir
-from numba.core import cgutils, types
-from numba.extending import intrinsic
+from numba import extending
+from numba.core import cgutils as untyped
+from numba.core import types
 
 from .vectors import Loop
 
-__all__ = ["residual_gradient"]
+__all__ = ["cgutils", "has_long_registers", "intrinsic", "locked", "prefetch", "residual_gradient", "turned_rows"]
+
+intrinsic: Any = extending.intrinsic
+cgutils: Any = untyped
 
 CALLER = {"contract", "reassoc", "nsz", "arcp"}
 FUSED = ("contract",)
 SHORT, LONG = 1 << 18, 1 << 19  # bytes of a panel, by rows and by columns
-ROWS = 8 if binding.get_host_cpu_features().get("avx512f", False) else 4  # vectors of sums that registers can hold
+TALL = 2048  # rows of a panel at most: float32 sums that are longer lose digits
+
+
+def has_long_registers() -> bool:
+    """Whether the processor has 32 registers of 64 bytes."""
+    try:
+        return bool(binding.get_host_cpu_features().get("avx512f", False))
+    except RuntimeError:  # unknown to LLVM
+        return False
+
+
+ROWS = 8 if has_long_registers() else 4  # vectors of sums that registers can hold
 
 
 class Block(Loop):
-    """ROWS rows of a matrix, met one vector of columns at a time: `width` entries apart, `count` long, from `at` on."""
+    """ROWS rows of a matrix, a vector of columns at a time: `width` entries apart, `count` long, from `at` on."""
 
     def __init__(self, context: Any, builder: Any, signature: Any, args: Any) -> None:
         super().__init__(context, builder, signature, args, 3)
@@ -90,6 +105,14 @@ class Block(Loop):
         return x
 
 
+def prefetch(builder: Any, pointer: Any) -> None:
+    """Ask for the line of memory at `pointer`, which need not exist, into the second cache."""
+    byte, flag = ir.IntType(8).as_pointer(), ir.IntType(32)
+    kind = ir.FunctionType(ir.VoidType(), [byte, flag, flag, flag])
+    ask = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    builder.call(ask, [builder.bitcast(pointer, byte), flag(0), flag(2), flag(1)])  # to read, data
+
+
 @intrinsic
 def block_dots(context, flat, v, out, at, width, count, i):  # type: ignore[no-untyped-def]
     """out[i + r] = sum_j M[r, j] v[j] for ROWS rows r."""
@@ -129,9 +152,6 @@ def block_mix(context, flat, v, out, at, width, count, i, ahead):  # type: ignor
             block.many(builder.load(builder.gep(block.pointers[1], [builder.add(start, block.number_of(r))])))
             for r in range(ROWS)
         ]
-        byte, flag = ir.IntType(8).as_pointer(), ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), [byte, flag, flag, flag])
-        fetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
 
         def add(j: Any, mask: Any = None) -> None:
             old = block.load(2, j)
@@ -140,8 +160,7 @@ def block_mix(context, flat, v, out, at, width, count, i, ahead):  # type: ignor
                 here = builder.add(place, j)
                 term = builder.fmul(block.load(0, here), weight, flags=FUSED)
                 halves[r % 2] = builder.fadd(halves[r % 2], term, flags=FUSED)
-                there = builder.bitcast(block.address(0, builder.add(here, ahead)), byte)
-                builder.call(fetch, [there, flag(0), flag(2), flag(1)])
+                prefetch(builder, block.address(0, builder.add(here, ahead)))
             made = builder.fadd(*halves, flags=FUSED)
             block.store(made if mask is None else builder.select(mask, made, old), 2, j)
 
@@ -223,7 +242,7 @@ def residual_gradient(A: Any, x: Any, b: Any) -> tuple[Any, Any]:
     by_columns = A.flags.f_contiguous and (d == 1 or not A.flags.c_contiguous)
     sides = np.empty((k, 0), dtype=A.dtype) if b is None else np.ascontiguousarray(b.T)
     gradient, square = np.zeros((k, d)), np.zeros(k)
-    size = max(16, (LONG if by_columns else SHORT) // (A.itemsize * d) & ~7)
+    size = min(max(16, (LONG if by_columns else SHORT) // (A.itemsize * d) & ~7), TALL)
     flat = locked((A.T if by_columns else A).reshape(-1))
     sweep(flat, n, d, by_columns, np.array(x.T, order="C"), locked(sides), size, gradient, square)
     return gradient.T, square
@@ -234,3 +253,25 @@ def locked(x: Any) -> Any:
     view = x.view()
     view.flags.writeable = False
     return view
+
+
+@numba.njit(cache=True)
+def turn(flat, n, d, start, out):  # type: ignore[no-untyped-def]
+    """out[i, j] = M[j, start + i], for M with n columns, eight rows of M at a time."""
+    j = 0
+    while j + 8 <= d:
+        p = numba.uint64(j * n + start)
+        for i in range(out.shape[0]):
+            at = p + numba.uint64(i)
+            for c in range(8):
+                out[i, j + c] = flat[at + numba.uint64(c * n)]
+        j += 8
+    while j < d:
+        for i in range(out.shape[0]):
+            out[i, j] = flat[numba.uint64(j * n + start + i)]
+        j += 1
+
+
+def turned_rows(A: Any, start: int, out: Any) -> None:
+    """Rows of A, stored by columns, from `start` on, into `out`, stored by rows; numpy copies number by number."""
+    turn(locked(A.T.reshape(-1)), A.shape[0], A.shape[1], start, out)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import equipoise as eq
 from equipoise.operators import CSR, Dense, Kronecker
+from equipoise.sketch import leverage
 from equipoise.sketch.leverage import directions, leverage_scores
 
 from ..backends import CASES, Case
@@ -42,23 +43,22 @@ def rows(A: np.ndarray) -> tuple[np.ndarray, Any]:
 
 class TestBackendsAgree:
     def test_exact_and_sketched(self, on: Case) -> None:
-        A = rng.standard_normal((2, 20, 4))
+        A = rng.standard_normal((2, 30 if on.name == "jax-portable" else 150, 3))
         exact, sketched = on.numpy(
             on.call(lambda A: [leverage_scores(A, method=m, rng=3) for m in ("exact", "sketched")], A)
         )
         np.testing.assert_allclose(exact, oracle(A), rtol=1e-11)
-        k = int(np.ceil(8 * np.log(20)))
         for member, a in zip(sketched, A, strict=True):
             np.testing.assert_allclose(member.mean(), exact.mean(), rtol=0.5)
             assert np.all(member < 3 * oracle(a))
             assert np.all(member > oracle(a) / 4)
-        assert k == 24
 
     def test_sparse(self, on: Case) -> None:
         A = rng.standard_normal((15, 4)) * (rng.random((15, 4)) < 0.6)
         data, made = rows(A)
         made_there = rows_of(on, A)
-        np.testing.assert_allclose(on.numpy(on.call(lambda x: leverage_scores(made_there(x)), data)), oracle(A), 1e-11)
+        tau = on.numpy(on.call(lambda x: leverage_scores(made_there(x)), data))
+        np.testing.assert_allclose(tau, oracle(A), rtol=1e-11, atol=1e-13)
         assert made(data).shape == (15, 4)
 
     def test_float32(self, on: Case) -> None:
@@ -134,6 +134,40 @@ class TestKnownAnswers:
         np.testing.assert_allclose(tau, oracle(A), atol=1e-5)
 
 
+class TestTall:
+    """From 48 rows a column on the root comes from a sketch and a correction."""
+
+    @pytest.mark.parametrize("case", HERE, ids=lambda case: case.name)
+    @pytest.mark.parametrize("condition", [1e0, 1e5, 1e10])
+    def test_as_accurate_as_a_factorisation(self, case: Case, condition: float) -> None:
+        U, V = np.linalg.qr(rng.standard_normal((400, 6)))[0], np.linalg.qr(rng.standard_normal((6, 6)))[0]
+        A = U * np.geomspace(1, 1 / condition, 6) @ V
+        np.testing.assert_allclose(case.call(leverage_scores, A), oracle(U), atol=1e-14 + 1e-15 * condition)
+        A[:, 2], A[:, 4] = A[:, 0] - A[:, 1], 0.0
+        low = case.call(leverage_scores, np.stack([A, 1e-100 * U]))
+        np.testing.assert_allclose(low.sum(-1), [4.0, 6.0], atol=1e-13 + 2e-15 * condition)
+        np.testing.assert_allclose(low[1], oracle(U), rtol=1e-11)
+
+    def test_rows_alone_and_scales_that_a_sketch_could_miss(self) -> None:
+        A = np.zeros((500, 5))
+        A[[3, 99, 250, 400, 499], range(5)] = [1e100, 1e-100, 1.0, 1e-5, 3.0]
+        expected = (A != 0).any(axis=1).astype(float)
+        for seed in range(20):
+            np.testing.assert_allclose(leverage_scores(A, rng=seed), expected, rtol=1e-13)
+
+    def test_a_sketch_that_failed_is_not_used(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """One that has seen half of the rows only, and so calls the other half's direction all but empty."""
+        A = rng.standard_normal((300, 3))
+        A[:150, 2] *= 1e-6
+
+        def half(matrix: Any, seed: int) -> Any:
+            return honest(np.concatenate([matrix[:150], 0 * matrix[150:]]), seed)
+
+        honest = leverage.sketched_spectrum
+        monkeypatch.setattr(leverage, "sketched_spectrum", half)
+        np.testing.assert_allclose(leverage_scores(A), oracle(A), rtol=1e-11)
+
+
 class TestSketched:
     def test_auto_is_the_cheaper_one(self) -> None:
         few, many = rng.standard_normal((40, 5)), rng.standard_normal((45, 40))
@@ -142,15 +176,26 @@ class TestSketched:
         assert not np.array_equal(leverage_scores(many, rng=5), leverage_scores(many, rng=6))
 
     def test_ratios(self) -> None:
-        """Chi-square: unbiased, of variance 2/k; most within 1.5, all within the bounds of the docstring."""
+        """Nearly chi-square: unbiased, of variance 2/k; most within 1.5, all within the bounds of the docstring."""
         A = np.linalg.qr(rng.standard_normal((1000, 30)))[0]
         ratios = np.stack([leverage_scores(A, method="sketched", rng=seed) for seed in range(20)]) / oracle(A)
         k = np.ceil(8 * np.log(1000))
         assert abs(ratios.mean() - 1) < 0.02
-        assert abs(ratios.var() * k / 2 - 1) < 0.1
-        assert np.mean((ratios < 1.5) & (ratios > 1 / 1.5)) > 0.95
-        assert ratios.max() < 2.2
-        assert ratios.min() > 0.37
+        assert abs(ratios.var() * k / 2 - 1) < 0.3
+        assert np.mean((ratios < 1.5) & (ratios > 1 / 1.5)) > 0.92
+        assert ratios.max() < 2.3
+        assert ratios.min() > 0.33
+
+    def test_unequal_scores_rank_and_sparse_rows(self) -> None:
+        """Rows alone in their direction, a duplicate column, and the same matrix by its entries."""
+        A = rng.standard_normal((600, 6)) * 1e-3
+        A[:, 5] = A[:, 4]
+        A[:4, :4] += np.eye(4)
+        estimates = [leverage_scores(A, method="sketched", rng=seed) for seed in range(200)]
+        mean = np.mean(estimates, axis=0) / oracle(A, 5)
+        assert abs(mean - 1).max() < 0.1
+        sparse = leverage_scores(scipy.sparse.csr_array(A), method="sketched", rng=3)
+        np.testing.assert_allclose(sparse, estimates[3], rtol=1e-8)
 
     def test_directions_are_normal_and_their_own(self) -> None:
         drawn = directions(7, 50, 41)
@@ -242,7 +287,7 @@ class TestDerivatives:
     ("error", "sentence", "call"),
     [
         (ValueError, r"A must have shape \(..., n, d\), got \(3,\)", lambda: leverage_scores(np.ones(3))),
-        (ValueError, "floating-point numbers, got dtype int64", lambda: leverage_scores(np.ones((3, 2), int))),
+        (ValueError, "A must hold .* numbers, got dtype int64", lambda: leverage_scores(np.ones((3, 2), int))),
         (ValueError, r"one row and one column, got shape \(3, 0\)", lambda: leverage_scores(np.ones((3, 0)))),
         (
             ValueError,

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+import scipy.linalg
 import scipy.sparse
 import torch
 from hypothesis import given
@@ -20,6 +21,7 @@ from equipoise.sketch.lewis import LewisResult, lewis_weights
 from ..backends import CASES, Case
 
 HERE = [case for case in CASES if case.name in ("numpy", "numpy-portable")]
+SINGLE = [case for case in CASES if case.name in ("numpy", "torch", "jax-jit", "strict")]
 rng = np.random.default_rng(0)
 
 
@@ -53,9 +55,10 @@ class TestBackendsAgree:
         np.testing.assert_allclose(result.error, errors, rtol=1e-8)
         assert np.all(result.steps == 3)
 
-    def test_float32(self, on: Case) -> None:
+    @pytest.mark.parametrize("case", SINGLE, ids=lambda case: case.name)
+    def test_float32(self, case: Case) -> None:
         A = rng.standard_normal((20, 3))
-        result = on.numpy(on.call(lambda A: lewis_weights(A, 1.5, tol=1e-5), A.astype("float32")))
+        result = case.numpy(case.call(lambda A: lewis_weights(A, 1.5, tol=1e-5), A.astype("float32")))
         assert result.weights.dtype == np.float32
         assert np.all(result.converged)
         assert gap(A, result.weights.astype("float64"), 1.5) < 2e-5
@@ -98,7 +101,7 @@ class TestKnownAnswers:
         result = lewis_weights(A, p, tol=1e-9, max_steps=200)
         assert result.converged
         assert gap(A, result.weights, p) <= 1e-9 + 1e-10
-        assert abs(result.weights.sum() - 5) < 5e-9
+        assert abs(result.weights.sum() - 5) < 5 * 1e-9 / (1 - abs(1 - p / 2))
         assert result.weights[11] == 0.0
 
     @pytest.mark.parametrize("p", [0.5, 1.0, 1.6, 3.0, 3.5])
@@ -214,9 +217,9 @@ class TestEnds:
 
     def test_rounding_ends_it(self) -> None:
         with pytest.warns(eq.ConvergenceWarning, match="rounding"):
-            result = lewis_weights(rng.standard_normal((50, 5)), 1.0, tol=1e-17, max_steps=500)
+            result = lewis_weights(rng.standard_normal((200, 5)).astype("float32"), 1.0, tol=1e-9, max_steps=500)
         assert result.status is Status.STALLED
-        assert result.error < 1e-13
+        assert result.error < 5e-6
 
     def test_a_callback_stops(self) -> None:
         with pytest.warns(eq.ConvergenceWarning, match="callback"):
@@ -247,7 +250,7 @@ class TestEnds:
         (ValueError, r"p must lie in \(0, 4\), got nan", lambda: lewis_weights(np.eye(2), np.nan)),
         (TypeError, "p must be a number", lambda: lewis_weights(np.eye(2), "1")),
         (ValueError, r"A must have shape \(..., n, d\), got \(3,\)", lambda: lewis_weights(np.ones(3), 1.0)),
-        (ValueError, "floating-point numbers, got dtype int64", lambda: lewis_weights(np.ones((3, 2), int), 1.0)),
+        (ValueError, "A must hold .* numbers, got dtype int64", lambda: lewis_weights(np.ones((3, 2), int), 1.0)),
         (ValueError, r"got nan at index \(1, 1\)", lambda: lewis_weights(np.diag([1.0, np.nan]), 1.0)),
         (ValueError, "tol must be at least 0", lambda: lewis_weights(np.eye(2), 1.0, tol=-1.0)),
         (ValueError, "max_steps must be at least 1", lambda: lewis_weights(np.eye(2), 1.0, max_steps=0)),

@@ -156,7 +156,8 @@ class TestHost:
             agree(g[c], residual_gradient(A, x, b[c])[0])
             agree(square[c], residual_gradient(A, x, b[c])[1])
             agree(h[c], gram(A, b[c], T)[1])
-        agree(G[0] if G.ndim == 3 else G, gram(A, None, T)[0])
+        assert G.shape == (9, 9)
+        agree(G, gram(A, None, T)[0])
 
     def test_the_sum_of_the_rows_of_nothing(self) -> None:
         A, b, x, T = problem(0, 9, 2)
@@ -204,7 +205,7 @@ class TestHost:
             G, g = gram(A, A[:, :1])
             slope, square = residual_gradient(A, few)
         unit = np.finfo(np.float32).eps / 2
-        limit = 20 if portable else 4
+        limit = 20 if portable else 6
         for got, want in ((G, exact.T @ exact), (g, exact.T @ exact[:, :1]), (slope, -exact.T @ exact.sum(1)[:, None])):
             assert np.abs(got / want - 1).max() < limit * unit
         assert abs(square[0] / np.sum(exact.sum(1) ** 2) - 1) < limit * unit
@@ -261,14 +262,17 @@ class TestHalves:
 class TestWithoutExtras:
     """numba and scipy are not needed: what runs without them is held to the same answers."""
 
+    @pytest.mark.parametrize("blas", [True, False])
     @pytest.mark.parametrize("dtype", ["float64", "float32"])
-    def test_matrix_products_alone(self, monkeypatch: pytest.MonkeyPatch, dtype: str) -> None:
+    def test_matrix_products_alone(self, monkeypatch: pytest.MonkeyPatch, dtype: str, blas: bool) -> None:
         import equipoise_numpy.panels as host
 
         A, b, x, T = problem(2055, 19, 2, dtype=dtype)
         want = every(A, b, x, T, upper=True)
-        monkeypatch.setattr(host, "blas_of", lambda kind: None)
         monkeypatch.setattr(host, "kernel_for_few", lambda: None)
+        monkeypatch.setattr(host, "gram_by_tiles", lambda: None)
+        if not blas:
+            monkeypatch.setattr(host, "blas_of", lambda kind: None)
         tight = 1e-13 if dtype == "float64" else 1e-5
         for matrix in (A, np.asfortranarray(A), layouts(A)["strided"]):
             (g, square), (G, h), squares = every(matrix, b, x, T, upper=True)

@@ -8,6 +8,18 @@ from .error import convergence
 from .omega import omega_curve
 from .policies import policy
 from .sequences import sequence
+from .sketch import backward_error, coordinates, sketch_comparison
 from .transport import barycenters, matching, plan
 
-__all__ = ["barycenters", "convergence", "matching", "omega_curve", "plan", "policy", "sequence"]
+__all__ = [
+    "backward_error",
+    "barycenters",
+    "convergence",
+    "coordinates",
+    "matching",
+    "omega_curve",
+    "plan",
+    "policy",
+    "sequence",
+    "sketch_comparison",
+]

@@ -15,13 +15,14 @@ from ..implicit import differentiable
 from ..iterate import iterate, stepwise
 from ..record import leaves, plain
 from .factors import dot, turned, unit, wide
-from .passes import ByProducts, InMemory
+from .passes import ByProducts, InMemory, norms
 from .refine import Task
 from .spir import Inner, Stage, conjugate, inner, ratio
 
 __all__ = ["inverse_gram", "solve_vjp"]
 
 STEPS = 60
+NOISE = 100.0  # unit roundoffs of |b|: what is left of a residual that is zero
 
 
 def passes_of(A: Any, b: Any) -> Any:
@@ -78,7 +79,7 @@ def inverse_gram(A: Any, root: Any, v: Any) -> Any:
     stage = Stage(task, wide(root), None, size, None, None)  # type: ignore[arg-type]
     count = xp.zeros_like(size, dtype=xp.int32)
     start = Inner(xp.zeros_like(c), c, c, square, size, count)
-    settings = {"max_steps": STEPS, "check_every": 1, "patience": 3, "history": False, "nested": True}
+    settings: dict[str, Any] = {"max_steps": STEPS, "check_every": 1, "patience": 3, "history": False, "nested": True}
     run = iterate(closer, start, stage, tol=2.0 * unit(v), **settings)
     return xp.astype(turned(dot(run.state.y, turned(wide(root)))), v.dtype, copy=False)
 
@@ -102,7 +103,7 @@ def solve_vjp(cotangent: Any, out: Any, args: tuple[Any, ...], **settings: Any) 
             left.append(product(A, inverse_gram(A, root, x)))
             right.append(x_bar - dot(turned(A), Aw))
     if norm_bar is not None:
-        some = size > 0
+        some = size > NOISE * unit(b) * norms(b)  # a residual of zero has no direction
         weight = xp.where(some, norm_bar, 0.0 * size) / xp.where(some, size, xp.ones_like(size))
         slope = r * weight[..., None, :]
         left, right, b_bar = [*left, -slope], [*right, x], b_bar + slope

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import first_index, is_floating, library, namespace, shape_text
+from ..arrays import first_index, library, namespace, shape_text
 from ..backend import of
 from ..checks import check_mask, values
 from ..operators import CSR, LinearOperator
@@ -31,12 +31,18 @@ def check_matrix(A: Any) -> tuple[int, int]:
         check_mask("A", A)
         if A.ndim < 2:
             raise ValueError(f"A must have shape (..., n, d), got {shape_text(A)}")
-        if not is_floating(A):
-            raise ValueError(f"A must hold floating-point numbers, got dtype {A.dtype}; convert it first")
+        check_dtype("A", A)
         n, d = A.shape[-2:]
     if d == 0 or n == 0:
         raise ValueError(f"A must have at least one row and one column, got shape ({n}, {d})")
     return int(n), int(d)
+
+
+def check_dtype(name: str, x: Any) -> None:
+    """float64 or float32."""
+    xp = namespace(x)
+    if x.dtype not in (getattr(xp, "float64", None), xp.float32):
+        raise ValueError(f"{name} must hold float64 or float32 numbers, got dtype {x.dtype}; convert it first")
 
 
 def check_sides(A: Any, b: Any, n: int) -> bool:
@@ -46,8 +52,7 @@ def check_sides(A: Any, b: Any, n: int) -> bool:
     check_mask("b", b)
     if library(A):
         namespace(A, b)
-    if not is_floating(b):
-        raise ValueError(f"b must hold floating-point numbers, got dtype {b.dtype}; convert it first")
+    check_dtype("b", b)
     dtype = getattr(A, "dtype", None)
     if dtype is not None and (library(A) or isinstance(A, CSR)) and b.dtype != dtype:
         raise TypeError(f"b must have the dtype {dtype} of A, got {b.dtype}; convert one of them")

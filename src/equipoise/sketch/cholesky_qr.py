@@ -65,15 +65,15 @@ def root_of(passes: Passes, spectrum: Spectrum, branch: str) -> tuple[Any, Any, 
     return root, dot(root, dot(turned(inner), g)), (least, largest)
 
 
-def branches(spectrum: Spectrum, x: Any) -> Iterator[str]:
+def branches(spectrum: Spectrum, passes: Passes) -> Iterator[str]:
     """What to try, the cheapest first; under a transformation or in a batch the one that always works."""
-    limits = DOUBLE if unit(x) < 1e-12 else SINGLE
+    limits = DOUBLE if unit(passes.sides) < 1e-12 else SINGLE
     if spectrum.values.ndim > 1 or of(spectrum.values).traced([spectrum.values]):
         yield "kept"
         return
     if int(spectrum.rank) == spectrum.values.shape[-1]:
         condition = float(spectrum.condition)
-        if condition <= limits["gram"]:
+        if condition <= limits["gram"] and not passes.dear:
             yield "gram"
         if condition <= limits["triangle"]:
             yield "triangle"
@@ -126,7 +126,7 @@ def cholesky_qr(
         unknown = values_unknown(spectrum)
         if k == 0 and not unknown and int(spectrum.rank) < passes.shape[1]:
             continue
-        for branch in branches(spectrum, passes.sides):
+        for branch in branches(spectrum, passes):
             solved = attempt(passes, spectrum, size, branch, tol, options)
             if best is None or worst(solved.run) < worst(best.run):
                 best = solved

@@ -1,6 +1,7 @@
 """The direct solver: the library's own, by singular values, and the reference for all others.
 
-Taken for small problems, and where A is not much taller than wide, so that a sketch saves nothing.
+Taken for small problems, and where A is not much taller than wide, so that a sketch saves nothing. It costs what the
+library's solver costs, and a look at A more, since what is returned is to be known to be right.
 """
 
 from __future__ import annotations
@@ -11,11 +12,16 @@ import numpy as np
 
 from ..arrays import namespace
 from ..backend import of
+from ..iterate import Iterated, iterate
 from ..kernel import kernel
-from .factors import dot, norm_of_columns, spectrum_of, turned
-from .refine import least_norm
+from .factors import dot, norm_of_columns, spectrum_of, turned, unit, wide
+from .panels import gram
+from .passes import InMemory, norms
+from .refine import Point, Task, corrections, least_norm, look
 
-__all__ = ["direct", "least_squares", "two_bounds"]
+__all__ = ["direct", "least_squares"]
+
+CORRECTIONS = 3
 
 
 @kernel("sketch.least_squares")
@@ -54,30 +60,75 @@ def least_squares(A: Any, b: Any, rcond: Any, *, root: bool = False) -> tuple[An
     return dot(M, dot(turned(U), b)), values, rank, M if root else None
 
 
-def direct(A: Any, b: Any, rcond: float, *, root: bool) -> tuple[Any, Any, Any, Any]:
-    """The same for A with columns of any scale; x has the shape (..., d, k).
+# ---------------------------------------------------------------------------------------------------------------------
+# The solve
 
-    Where A looks close to singular and its columns differ in size, they are scaled, so that what is dropped does not
-    hang on their units. Under a transformation nobody can look, and they always are.
+
+def direct(
+    A: Any, b: Any, rcond: float, tol: Any, *, root: bool, **options: Any
+) -> tuple[Point, Iterated, Any, Any, Any]:
+    """The point, the run that it took, the rank, the condition, and M.
+
+    The library's solution, if its backward error is shown to be small at little cost. Otherwise, where columns are so
+    uneven that their units would decide on the rank, and under a transformation, where nobody can look: by the singular
+    values of A with columns of norm 1, and corrections.
     """
-    n, d = A.shape[-2:]
-    if n < d:
-        return least_squares(A, b, rcond, root=root)
-    if not of(A).traced([A]):
-        found = least_squares(A, b, rcond, root=root)
-        if not (is_near_singular(found[1]) and has_uneven_columns(A)):
-            return found
+    backend, is_wide = of(A), A.shape[-2] < A.shape[-1]
+    start = None
+    if is_wide:
+        return wide_direct(A, b, rcond, tol, root)
+    if not backend.traced([A, b]):
+        x, values, rank, M = least_squares(A, b, rcond, root=root)
+        if not is_doubtful(A, values):
+            start = look(InMemory(A, b), turned(x), zero_of(x))
+            error = shown_error(A, b, start, values, tol)
+            if backend.to_numpy(error <= tol).all():
+                return start, Iterated(start, error, start.stage, start.stage, None), rank, condition_of(values), M
     spectrum = spectrum_of(A, b, rcond)
-    x = turned(least_norm(spectrum, turned(spectrum.start)))
-    M, values = spectrum.preconditioner, spectrum.values
-    return namespace(A).astype(x, A.dtype, copy=False), values, spectrum.rank, M if root else None
+    start = look(InMemory(A, b), least_norm(spectrum, turned(spectrum.start)), zero_of(b)) if start is None else start
+    task = Task(InMemory(A, b), spectrum.preconditioner, spectrum, norms(b))
+    steps = min(CORRECTIONS, options.pop("max_steps"))
+    run = iterate(corrections, start, task, tol=tol, max_steps=steps, **options)
+    return run.state, run, spectrum.rank, spectrum.condition, spectrum.preconditioner
 
 
-def is_near_singular(values: Any) -> bool:
-    """Whether columns of different sizes might be the reason for a small singular value."""
+def wide_direct(A: Any, b: Any, rcond: float, tol: Any, root: bool) -> tuple[Point, Iterated, Any, Any, Any]:
+    """The same for more columns than rows: the solution of least norm, and that of its residual where it is needed."""
+    x, values, rank, M = least_squares(A, b, rcond, root=root)
+    frobenius = frobenius_of(values)
+    point = look(InMemory(A, b), turned(x), zero_of(x))
+    error = two_bounds(frobenius, point, norms(b))
+    if of(A).traced([A, b]) or not of(A).to_numpy(error <= tol).all():
+        x = x + least_squares(A, b - dot(A, x), rcond, root=False)[0]
+        point = look(InMemory(A, b), turned(x), point.stage + 1)
+        error = two_bounds(frobenius, point, norms(b))
+    return point, Iterated(point, error, point.stage, 0 * point.stage, None), rank, condition_of(values), M
+
+
+def frobenius_of(values: Any) -> Any:
+    """The Frobenius norm of A for each right-hand side, from its singular values; shape (..., 1)."""
+    return norm_of_columns(values[..., None])
+
+
+def zero_of(x: Any) -> Any:
+    """A count for each right-hand side of x, (..., k)."""
+    xp = namespace(x)
+    return xp.zeros_like(x[..., 0, :], dtype=xp.int32)
+
+
+def condition_of(values: Any) -> Any:
+    """The largest over the least singular value."""
+    xp, least = namespace(values), values[..., -1]
+    some = least > 0
+    return xp.where(some, values[..., 0] / xp.where(some, least, xp.ones_like(least)), xp.inf * (1.0 + least))
+
+
+def is_doubtful(A: Any, values: Any) -> bool:
+    """Whether the rank hangs on rounding, or on the units of the columns."""
     values = of(values).to_numpy(values)
-    limit = 1e-3 * float(np.finfo(values.dtype).eps) ** 0.5
-    return bool(np.any(values[..., -1] <= limit * values[..., 0]))
+    u = float(np.finfo(values.dtype).eps) / 2
+    least = values[..., -1] / np.where(values[..., 0] > 0, values[..., 0], 1)
+    return bool(np.any(least <= 1e3 * u)) or (bool(np.any(least <= 1e-3 * u**0.5)) and has_uneven_columns(A))
 
 
 def has_uneven_columns(A: Any) -> bool:
@@ -87,16 +138,55 @@ def has_uneven_columns(A: Any) -> bool:
     return bool(np.any(np.max(sizes, axis=-1) > 1e3 * least))
 
 
-def two_bounds(values: Any, x: Any, gradient: Any, square: Any) -> Any:
-    """Stewart's two bounds of the backward error, relative to the Frobenius norm of A; the lesser one, (..., k)."""
-    xp = namespace(values)
-    frobenius = xp.sqrt(xp.asarray(xp.sum(values * values, axis=-1)))[..., None]
-    residual = xp.sqrt(square)
-    size = xp.sqrt(xp.asarray(xp.sum(x * x, axis=-2)))
-    slope = xp.sqrt(xp.asarray(xp.sum(gradient * gradient, axis=-2)))
+# ---------------------------------------------------------------------------------------------------------------------
+# What is known of the backward error without singular vectors
+
+
+def shown_error(A: Any, b: Any, point: Point, values: Any, tol: Any) -> Any:
+    """A bound of the backward error that is small enough, or the best there is; shape (..., k)."""
+    backend = of(A)
+    frobenius, size = frobenius_of(values), norms(b)
+    error = two_bounds(frobenius, point, size)
+    if backend.to_numpy(error <= tol).all():
+        return error
+    return by_gram(A, frobenius, values[..., -1:], point, size, error)
+
+
+def two_bounds(frobenius: Any, point: Point, b: Any) -> Any:
+    """The lesser of two: Stewart's |A^T r| / (|r| |A|), and |r| / sqrt(|b|^2 + |A|^2 |x|^2); `b` is |b|.
+
+    The second is the estimate of Karlson and Walden with the projection on the range of A left out.
+    """
+    xp = namespace(frobenius)
+    residual = xp.sqrt(point.square)
+    size, slope = (norm_of_columns(x[..., None])[..., 0] for x in (point.x, point.gradient))
     some = (residual > 0) & (frobenius > 0)
     first = slope / xp.where(some, residual * frobenius, xp.ones_like(residual))
-    known = some & (size > 0)
-    second = residual / xp.where(known, size * frobenius, xp.ones_like(residual))
-    error = xp.where(known & (second < first), second, first)
+    second = residual / xp.where(some, xp.hypot(size * frobenius, b), xp.ones_like(residual))
+    error = xp.where(second < first, second, first)
     return xp.where(some, error, 0.0 * (slope + residual))
+
+
+def by_gram(A: Any, frobenius: Any, least: Any, point: Point, size: Any, otherwise: Any) -> Any:
+    """The estimate of Karlson and Walden from A^T A, where squares do not hide the least singular value.
+
+    It is |(A^T A + c I)^(-1/2) A^T r| theta / sqrt(q), as in :func:`equipoise.sketch.factors.backward_error`; the
+    bounds above are far too large where the residual is small.
+    """
+    xp = namespace(A)
+    G, _ = gram(A, None, None)
+    G, x, g, square = (wide(y) for y in (G, point.x, point.gradient, point.square))
+    frobenius, least, size = wide(frobenius), wide(least), wide(size)
+    some = (size > 0) & (frobenius > 0)
+    theta = frobenius / xp.where(some, size, xp.ones_like(size))
+    q = 1.0 + theta**2 * xp.asarray(xp.sum(x * x, axis=-1))
+    shift = theta**2 * square / q
+    safe = xp.min(least**2 + shift, axis=-1) > 1e3 * unit(A) * frobenius[..., 0] ** 2
+    if not of(A).to_numpy(safe).all():
+        return otherwise
+    eye = xp.eye(G.shape[-1], dtype=G.dtype)
+    inside = G[..., None, :, :] + shift[..., None, None] * eye
+    solved = xp.linalg.solve(inside, g[..., None])[..., 0]
+    eta = theta / xp.sqrt(q) * xp.sqrt(xp.abs(xp.asarray(xp.sum(g * solved, axis=-1))))
+    made = xp.where(some, eta / xp.where(some, frobenius, xp.ones_like(eta)), 0.0 * eta)
+    return xp.astype(xp.where(made < wide(otherwise), made, wide(otherwise)), otherwise.dtype, copy=False)

@@ -63,7 +63,8 @@ def sparse_lifted(S: Any, parts: tuple[Any, ...], start: int, n: int) -> Any:
 
 
 def sparse_entries(S: Any, A: Any) -> Any:
-    return sparse_sign_entries(A.data, entries_of(A), A.indices, S.key, 0, m=S.m, s=S.s, width=A.shape[1])
+    data, rows, columns = entries_of(A)
+    return sparse_sign_entries(data, rows, columns, S.key, 0, m=S.m, s=S.s, width=A.shape[1])
 
 
 # Hadamard

@@ -25,12 +25,14 @@ from ..boundary import public
 from ..checks import check_limits, number
 from ..implicit import differentiable, solve_symmetric
 from ..iterate import iterate, stepwise
+from ..kernel import kernel
 from ..operators import CSR
 from ..random import key
 from ..record import map_arrays, record
 from ..result import Outcome, report, settle
+from .factors import turned
 from .leverage import check_entries, matrix_of, root
-from .panels import gram, row_squares, turned
+from .panels import gram, row_squares
 
 __all__ = ["LewisResult", "lewis_weights"]
 
@@ -130,14 +132,30 @@ def evaluate(v: Any, T: Any, rows: Rows) -> tuple[Any, Any]:
     return xp.where(rows.present, logs, xp.zeros_like(logs)), T
 
 
-def begin(rows: Rows, columns: int) -> State:
-    """Equal weights, d/n each."""
-    xp = namespace(rows.units)
-    n, size = rows.units.shape[-2:]
-    equal = 2.0 / rows.p * math.log(columns / n)
+def orthonormal(W: Any, P: Any) -> tuple[Any, Any]:
+    """W = A P and P once more, as columns that are orthonormal and columns of zeros.
+
+    All that a root P promises is P P^T = (A^T A)^+: W has singular values 1 and 0, and any number of columns.
+    """
+    xp, matmul = namespace(W), of(W).matmul
+    values, vectors = xp.linalg.eigh(matmul(turned(W), W))
+    kept = values > 0.25
+    factors = xp.where(kept, 1.0 / xp.sqrt(xp.where(kept, values, xp.ones_like(values))), xp.zeros_like(values))
+    mixing = vectors * factors[..., None, :]
+    return matmul(W, mixing), matmul(P, mixing)
+
+
+@kernel("sketch.lewis_start")
+def begin(W: Any, P: Any, p: Any, *, columns: int) -> tuple[Rows, State, Any]:
+    """The rows of an orthonormal A P, equal weights, d/n each, and this P."""
+    xp = namespace(W)
+    B, P = orthonormal(W, P)
+    rows = rows_of(B, p)
+    n, size = B.shape[-2:]
+    equal = 2.0 / p * math.log(columns / n)
     v = xp.where(rows.present, equal - 2.0 * rows.log_norms, xp.zeros_like(rows.log_norms))
     T = xp.eye(size, **like(v)) + xp.zeros_like(rows.gone)
-    return State(v, *evaluate(v, T, rows))
+    return rows, State(v, *evaluate(v, T, rows)), P
 
 
 def step(state: State, rows: Rows) -> State:
@@ -174,16 +192,17 @@ def symmetric_map(y: Any, parameters: Any) -> Any:
 
 
 def solve_vjp(cotangent: Any, out: Any, args: tuple[Any, ...], **settings: Any) -> tuple[Any, ...]:
-    """Implicitly: with C = W^(1/2 - 1/p) A T orthonormal, d log w = (1 - p/2) D^-1 K d log w + (p/2) d log(scores of C).
+    """With C = W^(1/2 - 1/p) A T orthonormal: d log w = (1 - p/2) D^-1 K d log w + (p/2) d log(scores of C).
 
-    The scores of C are taken at fixed weights; their derivative is that of leverage scores.
+    K and D are those of `symmetric_map`. The scores of C are taken at fixed weights, and their derivative is that of
+    leverage scores.
     """
     if any(c is not None for c in cotangent[5:]):
         raise TypeError("lewis_weights has no second derivatives: differentiate it once only")
     if cotangent[0] is None:
         return (None,) * 3
     A, p, _ = args
-    w, v, P, T = out[0], *out[5:]
+    w, (v, P, T) = out[0], out[5:]
     xp, matmul = namespace(w), of(w).matmul
     rows = rows_of(product(A, P), p)
     s, _ = scales(v, rows)
@@ -212,8 +231,8 @@ def product(A: Any, P: Any) -> Any:
 def solve(A: Any, p: Any, tol: Any, *, seed: int, **options: Any) -> tuple[Any, ...]:
     """The weights, error, steps, code and history, and log v, P and T for the derivative."""
     P, _ = root(A, rng=seed)
-    rows = rows_of(product(A, P), p)
-    run = iterate(advance, begin(rows, A.shape[-1]), rows, tol=tol, patience=PATIENCE, **options)
+    rows, start, P = begin(product(A, P), P, p, columns=A.shape[-1])
+    run = iterate(advance, start, rows, tol=tol, patience=PATIENCE, **options)
     state = run.state
     code = settle(run.error, tol, run.code)
     return weights_of(state.v, rows), run.error, run.steps, code, run.history, state.v, P, state.T
@@ -233,8 +252,8 @@ def weights_for(A: Any, p: Any, *, tol: Any, rng: Any, **options: Any) -> LewisR
     made = solve(
         A, p if value is None else value, tol, seed=low + (high << 32), method="sketch.lewis_weights", **options
     )
-    w, *rest = made[:5]
-    result = LewisResult(*map_arrays(of(numbers).stop_gradient, tuple(rest)), w)
+    error, steps, code, rows = map_arrays(of(numbers).stop_gradient, made[1:5])
+    result: LewisResult[Any] = LewisResult(error, steps, code, rows, made[0])
     report(result, "sketch.lewis_weights", tol)
     return result
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import A as Array_
 from ..arrays import library, namespace
 from ..backend import of
 from ..boundary import public
@@ -22,11 +21,11 @@ from ..result import report, settle
 from .adjoint import passes_of, solve_vjp
 from .checks import check_matrix, check_sides, columns_of, complain, is_finite
 from .cholesky_qr import cholesky_qr
-from .direct import direct, two_bounds
+from .direct import direct
 from .factors import turned, unit
 from .kinds import KINDS
 from .operator import SketchOperator, check_inside, check_whole, sketch_operator, suggest_rows
-from .panels import gram, residual_gradient
+from .panels import gram
 from .passes import Passes
 from .result import LstsqResult
 from .spir import spir
@@ -49,14 +48,14 @@ def chosen(A: Any, method: str, epsilon: Any, rows: Any, kind: str | None) -> st
         if epsilon is not None:
             method = "sketch_solve"
         elif not library(A):
-            return "spir" if n >= d else "direct"
+            return "spir"
         elif n < TALL * d or d < WIDE or n * d < LARGE or A.ndim > 2:
             return "direct"
         else:
             return "cholesky_qr"
     if method == "sketch_solve" and rows is None and suggest_rows(kind or "srht", d, epsilon=epsilon) >= n / 2:
         return "direct" if library(A) else "spir"
-    return "direct" if n < d and method != "sketch_solve" else method
+    return "direct" if n < d and library(A) else method
 
 
 def sketches_for(method: str, kind: str | None, rows: int | None, shape: Any, seed: int) -> Any:
@@ -71,7 +70,7 @@ def sketches_for(method: str, kind: str | None, rows: int | None, shape: Any, se
         m = rows if rows is not None and k == 0 else (3 if cheap else 12) * d
         if name == "sparse_sign":
             m = -(-m // s) * s
-        elif name == "srht" and n is not None:
+        elif name == "srht" and n is not None and rows is None:
             m = min(m, 1 << (n - 1).bit_length())
         return sketch_operator(name, m, n, rng=(seed + k) % 2**64, s=s)
 
@@ -87,7 +86,7 @@ def solve(
 ) -> Any:
     """x, |b - A x|, error, steps, code, history, rank, condition, and M with M M^T = (A^T A)^+ or close to it."""
     if method == "direct":
-        return solve_direct(A, b, tol, rcond, options["root"])
+        return solve_direct(A, b, tol, rcond, **options, method="sketch.lstsq")
     return solve_by_passes(
         passes_of(A, b), tol, method, sketches_for(method, kind, rows, A.shape, seed), rcond, **options
     )
@@ -109,25 +108,21 @@ def solve_by_passes(
     return turned(point.x), xp.sqrt(point.square), *rest
 
 
-def solve_direct(A: Any, b: Any, tol: Any, rcond: float, rooted: bool) -> Any:
-    """The same by the library's own solver."""
+def solve_direct(A: Any, b: Any, tol: Any, rcond: float, **options: Any) -> tuple[Any, ...]:
+    """The same by the library's own solver, which fails, or not, on numbers that are not finite."""
     xp = namespace(b)
     try:
-        x, values, rank, root = direct(A, b, rcond, root=rooted)
+        point, run, rank, condition, M = direct(A, b, rcond, tol, **options)
     except (np.linalg.LinAlgError, RuntimeError):
         if is_finite(A) and is_finite(b):
             raise
         complain(A, b)
-    if not is_finite(x):
+        raise
+    if not is_finite(point.x):
         complain(A, b)
-    gradient, square = residual_gradient(A, x, b)
-    values = xp.astype(values, b.dtype, copy=False)
-    error = two_bounds(values, x, gradient, square)
-    least = values[..., -1]
-    some = least > 0
-    condition = xp.where(some, values[..., 0] / xp.where(some, least, xp.ones_like(least)), xp.inf * (1.0 + least))
-    steps = xp.zeros_like(error, dtype=xp.int32)
-    return x, xp.sqrt(square), error, steps, settle(error, tol, steps), None, rank, condition, root
+    error, condition = (xp.astype(x, b.dtype, copy=False) for x in (run.error, condition))
+    rest = (error, run.steps, settle(error, tol, run.code), run.history, rank, condition, M)
+    return turned(point.x), xp.sqrt(point.square), *rest
 
 
 solve_in_memory = differentiable(solve_vjp)(on_host(gram)(solve))
@@ -150,8 +145,8 @@ def solve_sketched(SA: Any, Sb: Any, S: SketchOperator, tol: Any, delta: float, 
     """The solution of the sketched problem, Sb of shape (..., m, k), with what its statistics say of the full one."""
     xp, backend = namespace(SA), of(SA)
     m, d = SA.shape[-2:]
-    settings = {"method": "direct", "kind": None, "rows": None, "rcond": rcond, "seed": 0, "max_steps": 1}
-    rooted = differentiable(solve_vjp)(solve)(SA, Sb, math.inf, root=True, **settings)
+    settings: dict[str, Any] = {"method": "direct", "kind": None, "rows": None, "seed": 0, "max_steps": 3}
+    rooted = differentiable(solve_vjp)(solve)(SA, Sb, math.inf, root=True, rcond=rcond, **settings)
     x, norm, root = rooted[0], rooted[1], backend.stop_gradient(rooted[-1])
     sigma = norm / math.sqrt(m - d)
     spread = xp.sqrt(xp.asarray(xp.sum(root * root, axis=-1)))
@@ -209,6 +204,11 @@ def settings_for(A: Any, b: Any, method: str, kind: str | None, rows: Any, epsil
             raise ValueError("method 'sketch_solve' needs epsilon or sketch_rows")
         if n < d:
             raise ValueError(f"method 'sketch_solve' needs at least as many rows as columns, got shape ({n}, {d})")
+    if not library(A) and (n < d or method in ("direct", "cholesky_qr")):
+        raise ValueError(
+            f"a sparse matrix or operator needs n >= d and method 'spir' or 'sketch_solve', got {method!r} "
+            f"and shape ({n}, {d}); convert it to an array for 'direct'"
+        )
     method = chosen(A, method, epsilon, rows, kind)
     if tol is None:
         tol = 4.0 * unit(b) if method != "sketch_solve" else math.inf if epsilon is None else epsilon
@@ -220,10 +220,9 @@ def lstsq_of(A: Any, b: Any, **settings: Any) -> LstsqResult[Any]:
     """:func:`lstsq`, of a matrix that is an array or an operator and so may cross the boundary."""
     n, d = check_matrix(A)
     vectors = check_sides(A, b, n)
-    names = ("method", "kind", "sketch_rows", "epsilon", "delta", "rcond")
-    check_settings(*(settings[name] for name in names), d)
-    low, high = key(settings["rng"])
     kind, rows, epsilon, delta = (settings[k] for k in ("kind", "sketch_rows", "epsilon", "delta"))
+    check_settings(settings["method"], kind, rows, epsilon, delta, settings["rcond"], d)
+    low, high = key(settings["rng"])
     method, tol = settings_for(A, b, settings["method"], kind, rows, epsilon, settings["tol"])
     check_limits(tol, settings["max_steps"], settings["check_every"])
     rcond = 30.0 * unit(b) if settings["rcond"] is None else float(settings["rcond"])

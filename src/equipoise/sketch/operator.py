@@ -158,25 +158,27 @@ class SketchOperator:
         return KINDS[self.kind].lift(self, (self.scaled(y),), start, n)[0]
 
     def _of_sparse(self, A: CSR[Any]) -> Any:
-        if KINDS[self.kind].entries is None:
+        entries = KINDS[self.kind].entries
+        if entries is None:
             raise ValueError(
                 f"a sketch of kind {self.kind!r} would fill in a CSR matrix; use kind='sparse_sign' for sparse matrices"
             )
         if A.shape[0] != self.columns and self.columns is not None:
             raise ValueError(f"A must have {self.columns} rows for this sketch, got shape {A.shape}")
         check_width(A.data, A.shape[0])
-        return self.scaled(KINDS[self.kind].entries(self, A))
+        return self.scaled(entries(self, A))
 
     def _of_kronecker(self, A: Kronecker[Any]) -> Any:
         arrays = [operator.array for operator in A.operators if isinstance(operator, Dense)]
         if self.kind != "tensor_srht" or len(arrays) != 2 or len(A.operators) != 2:
             raise ValueError("only kind='tensor_srht' sketches a Kronecker product, and only one of two arrays")
-        rows = tuple(array.shape[-2] for array in arrays)
+        first, second = arrays
+        rows = first.shape[-2], second.shape[-2]
         if rows != self.n:
             raise ValueError(f"the factors must have {self.n} rows for this sketch, got {rows}")
         from .tensor import kronecker_sums
 
-        return self.scaled(kronecker_sums(*arrays, self.key, m=self.m))
+        return self.scaled(kronecker_sums(first, second, self.key, m=self.m))
 
     # -----------------------------------------------------------------------------------------------------------------
     # Sums that are not scaled yet

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from ..arrays import like, namespace
 from ..backend import of
 from ..operators import CSR
-from ..record import plain, record
+from ..record import plain, record, static
 from .operator import SketchOperator
 from .panels import gram, residual_gradient
 
@@ -31,6 +31,10 @@ class Passes(Protocol):
     @property
     def sides(self) -> Any:
         """An array whose dtype, library and device are those of x."""
+
+    @property
+    def dear(self) -> bool:
+        """Whether a pass costs more than arithmetic: then a correction is worth avoiding."""
 
     def sketched(self, S: SketchOperator) -> tuple[Any, Any, Any]:
         """S A, shape (..., m, d), S b, shape (..., m, k), and |b|, shape (..., k)."""
@@ -57,6 +61,7 @@ class InMemory:
 
     A: Any
     b: Any
+    dear: bool = static(default=False)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -95,6 +100,7 @@ class ByProducts:
 
     A: Any
     b: Any
+    dear: bool = static(default=False)
 
     @property
     def shape(self) -> tuple[int, int]:

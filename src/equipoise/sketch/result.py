@@ -6,6 +6,7 @@ import math
 from typing import Any, Generic
 
 from ..arrays import A
+from ..backend import of
 from ..boundary import public
 from ..record import record, static
 from ..result import Outcome
@@ -100,6 +101,8 @@ class LstsqResult(Outcome[A], Generic[A]):
             raise ValueError(
                 f"method {self.method!r} solves to rounding and has no coordinate bound; use method='sketch_solve'"
             )
+        if self.is_deficient:
+            raise ValueError(f"A has rank {summary(self.rank, least=True)}, and single coordinates are not determined")
         d = self.x.shape[-1 if self.x.ndim == self.error.ndim + 1 else -2]
         if self.kind in ("countsketch", "rows", "tensor_srht") or (
             self.kind == "sparse_sign" and self.s < max(16, d / 8)
@@ -112,6 +115,13 @@ class LstsqResult(Outcome[A], Generic[A]):
         bound: Any = self.deviation * upper_quantile(delta / (2 * d), self.sketch_rows - d)
         return bound
 
+    @property
+    def is_deficient(self) -> bool:
+        """Whether some rank, if it is known, is below the number of columns."""
+        backend = of(self.rank)
+        d = self.x.shape[-1 if self.x.ndim == self.error.ndim + 1 else -2]
+        return not backend.traced([self.rank]) and bool((backend.to_numpy(self.rank) < d).any())
+
     def __repr__(self) -> str:
         shape: Any = tuple(self.x.shape)
         status = getattr(self.status, "name", "traced")
@@ -119,9 +129,10 @@ class LstsqResult(Outcome[A], Generic[A]):
         return f"LstsqResult({status}, {self.method}{rows}, x {shape}, error {summary(self.error)})"
 
 
-def summary(x: Any) -> str:
-    """The largest of an array, as far as it is known."""
-    from ..backend import of
-
+def summary(x: Any, least: bool = False) -> str:
+    """The largest of an array, or the least, as far as it is known."""
     backend = of(x)
-    return "traced" if backend.traced([x]) else f"{float(backend.to_numpy(x).max()):.3g}"
+    if backend.traced([x]):
+        return "traced"
+    known = backend.to_numpy(x)
+    return f"{float(known.min() if least else known.max()):.3g}"

@@ -124,7 +124,7 @@ def one_stage(point: Point, task: Task, limit: Any, momentum: Any, kind: str) ->
     stage = Stage(task, P, point, reach, momentum, limit)
     first = c if kind == "cg" else xp.zeros_like(c)
     start = Inner(xp.zeros_like(c), c, first, inner(c, c), xp.full_like(reach, xp.inf), 0 * point.stage)
-    settings = {"tol": 1.0, "max_steps": INNER, "check_every": 1, "history": False, "nested": True}
+    settings: dict[str, Any] = {"tol": 1.0, "max_steps": INNER, "check_every": 1, "history": False, "nested": True}
     run = iterate(METHODS[kind], start, stage, **settings)
     x = wide(point.x) + dot(run.state.y, turned(P))
     return look(task.passes, x, point.stage + 1), run.steps
