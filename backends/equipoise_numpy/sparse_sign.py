@@ -30,7 +30,7 @@ CHUNK = 8192  # rows that are hashed together
 LIMIT = 2**31  # rows of the sketch, which share a word with a sign
 BLOCK = 128  # rows that are read together
 TALL = 512  # the same, if A is not row-major
-ASKED = 16
+ASKED = 16  # rows between two looks ahead; their lines are asked for together
 WIDE = 4  # vectors in a strip
 
 

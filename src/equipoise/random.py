@@ -50,7 +50,9 @@ class Stream(enum.IntEnum):
     MONOTONE = 8
     PRECONDITION = 9
     QUASIMETRIC = 10
-    DIRECTIONS = 11  # starts of power and Lanczos iterations
+    # Starts of power and Lanczos iterations; from block 2^31 on, leverage scores: index the row of the root; a normal
+    # number a direction, along blocks
+    DIRECTIONS = 11
     PROJECTIONS = 12  # directions of sliced transport; index: the direction; a normal number a coordinate, along blocks
 
 

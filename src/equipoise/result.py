@@ -147,7 +147,7 @@ def report(outcome: Outcome[Any], method: str, tol: Any, advice: str = "") -> No
 def frames_to_the_user() -> int:
     """The `stacklevel` of a warning that shall point at the line outside of this package."""
     frame, level = sys._getframe(1), 1
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "equipoise":
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0].startswith("equipoise"):
         frame, level = frame.f_back, level + 1
     return level
 

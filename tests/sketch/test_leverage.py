@@ -169,8 +169,9 @@ class TestTall:
 
 
 class TestSketched:
-    def test_auto_is_the_cheaper_one(self) -> None:
+    def test_auto_is_exact_while_that_is_affordable(self, monkeypatch: pytest.MonkeyPatch) -> None:
         few, many = rng.standard_normal((40, 5)), rng.standard_normal((45, 40))
+        monkeypatch.setattr(leverage, "TOO_MUCH", 45 * 40 * 39)
         assert np.array_equal(leverage_scores(few), leverage_scores(few, method="exact"))
         assert np.array_equal(leverage_scores(many, rng=5), leverage_scores(many, method="sketched", rng=5))
         assert not np.array_equal(leverage_scores(many, rng=5), leverage_scores(many, rng=6))

@@ -143,6 +143,9 @@ class TestSketch:
         assert np.array_equal(got, S @ A)
         (back,) = case.call(lambda y: srht_lift((y,), rows, key_of(7), 0, n=100, size=128), got)
         assert np.array_equal(back, S.T @ got)
+        (none,) = case.call(lambda A: srht((A,), rows, key_of(7), 5, size=128, aligned=False), A[..., :0, :])
+        assert none.shape == (2, 3, 20, 5)
+        assert not none.any()
 
     @given(st.lists(st.integers(0, 1500), max_size=4), st.sampled_from(HERE))
     def test_blocks_add_up(self, cuts: list[int], case: Case) -> None:
@@ -181,7 +184,7 @@ def test_jax_without_64_bit_numbers() -> None:
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_every_layout(dtype: str, tmp_path: Path) -> None:
     """Several segments, two groups of strips and the rest of one; far down."""
-    size, start = 2**33, 5 * 10**9
+    size, start = 2**33, 2**33 - 5500  # numbers of segments with all bits
     A, rows = whole(5001, 283, dtype=dtype), rows_of(9, m=30, size=size)
     stored = np.memmap(tmp_path / "A", dtype=dtype, mode="w+", shape=A.shape)
     stored[:] = A

@@ -21,6 +21,7 @@ from __future__ import annotations
 import csv
 import datetime
 import io
+import re
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
@@ -78,9 +79,10 @@ def folder() -> Path:
 
 
 def airlines() -> dict[str, str]:
-    """The name of each carrier."""
+    """The name of each carrier, without what all names have in common."""
     with (folder() / "airlines.csv").open(newline="") as file:
-        return {row["carrier"]: row["name"] for row in csv.DictReader(file)}
+        long = {row["carrier"]: row["name"] for row in csv.DictReader(file)}
+    return {carrier: re.sub(r"((?<=\w{3}) Air| Inc\.).*", "", name) for carrier, name in long.items()}
 
 
 def flights(*, every: int = 1) -> tuple[Floats, Floats, list[str]]:

@@ -173,11 +173,11 @@ def sketch_comparison(
     errors = [np.array([bad_errors(kind, d, seeds) for d in sizes]) for kind in kinds]
 
     ax = new_or_given(ax)
-    for k, (kind, error) in enumerate(zip(kinds, errors, strict=True)):
+    for kind, error in zip(kinds, errors, strict=True):
         name = kind if isinstance(kind, str) else f"{kind[0]}, s = {kind[1]}"
-        ax.plot(sizes, np.median(error, axis=1), marker=".", color=f"C{k}", label=name)
+        (line,) = ax.plot(sizes, np.median(error, axis=1), marker=".", label=name)
         low, high = np.quantile(error, [0.25, 0.75], axis=1)
-        ax.fill_between(sizes, low, high, color=f"C{k}", alpha=0.15, linewidth=0)
+        ax.fill_between(sizes, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
     d = np.geomspace(sizes[0], sizes[-1], 100)
     promised = np.sqrt(2.0 * np.log(2.0 * d / DELTA))
     ax.plot(d, promised, color="0.5", linestyle=":", linewidth=1.2, label=f"promised of dense ones, delta = {DELTA}")
@@ -274,13 +274,12 @@ def backward_error(
     errors = np.array([errors_of(methods, problem(kappa, shape, residual, rng)) for kappa in kappas])
 
     ax = new_or_given(ax)
-    for name, error in zip(methods, errors.T, strict=True):
-        ax.plot(kappas, error, marker=".", label=name)
+    lines = [ax.plot(kappas, error, marker=".", label=name)[0] for name, error in zip(methods, errors.T, strict=True)]
     ax.axhline(0.5 * np.finfo(float).eps, color="0.5", linestyle="--", linewidth=1, label="unit roundoff")
-    for k, error in enumerate(errors.T):
+    for line, error in zip(lines, errors.T, strict=True):
         seen = np.flatnonzero(np.isfinite(error))
         if 0 < seen.size < error.size:
-            ax.plot(kappas[seen[-1]], error[seen[-1]], "x", color=f"C{k}", markersize=9, markeredgewidth=2)
+            ax.plot(kappas[seen[-1]], error[seen[-1]], "x", color=line.get_color(), markersize=9, markeredgewidth=2)
     ax.set_xscale("log")
     ax.set_yscale("log")
     ax.set_xlabel("condition number of A")

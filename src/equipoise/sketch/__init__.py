@@ -1,7 +1,18 @@
 """Randomized sketches of tall matrices, and least squares built on them: accurate and fast, or one pass with bounds."""
 
+from .leverage import leverage_scores
+from .lewis import LewisResult, lewis_weights
 from .lstsq import lstsq
 from .operator import SketchOperator, sketch_operator, suggest_rows
 from .result import LstsqResult
 
-__all__ = ["LstsqResult", "SketchOperator", "lstsq", "sketch_operator", "suggest_rows"]
+__all__ = [
+    "LewisResult",
+    "LstsqResult",
+    "SketchOperator",
+    "leverage_scores",
+    "lewis_weights",
+    "lstsq",
+    "sketch_operator",
+    "suggest_rows",
+]

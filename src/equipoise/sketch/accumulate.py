@@ -19,9 +19,10 @@ from ..record import record, static
 from ..result import report
 from .checks import first_bad_row, is_finite
 from .factors import unit
-from .lstsq import apart, solve_sketched, together
+from .lstsq import apart, together
 from .operator import SketchOperator, check_inside, check_numbers, check_whole
 from .result import LstsqResult
+from .solve import solve_sketched
 
 __all__ = ["Accumulator", "accumulate"]
 

@@ -34,6 +34,7 @@ FIRST_BLOCK = 1 << 31  # of Stream.DIRECTIONS: the blocks below belong to starts
 ENTRIES, SKETCH_ROWS = 8, 12  # of the sketch: entries in a column of S, and rows for a column of A
 TALL = 4 * SKETCH_ROWS  # rows for a column, from which on a sketch saves work
 NEARLY_ORTHONORMAL = (0.02, 50.0)  # eigenvalues of the Gram matrix that a sketch which did its work leaves
+TOO_MUCH = 10**12  # operations, beyond which "auto" takes estimates: half a minute of one core
 PANEL = 1 << 20  # numbers of A P that a sparse A makes at a time
 
 
@@ -193,7 +194,7 @@ def scores_of(A: Any, *, method: str, rng: Any) -> Any:
     seed = low + (high << 32)
     count = max(1, math.ceil(8.0 * math.log(n)))
     mixing, numbers = None, A.data if isinstance(A, CSR) else A
-    if method == "sketched" or (method == "auto" and count < min(n, d)):
+    if method == "sketched" or (method == "auto" and n * d * d > TOO_MUCH):
         xp = namespace(numbers)
         drawn = of(numbers).lend(directions(seed, d, count) / math.sqrt(count), numbers)
         mixing = xp.astype(drawn, numbers.dtype)
@@ -216,7 +217,7 @@ def leverage_scores(A: Array_, *, method: str = "auto", rng: int | np.random.Gen
     method : {"auto", "exact", "sketched"}
         "exact" multiplies A by a root of (A^T A)^+. "sketched" takes the root of a sketch of A and multiplies it by
         ``ceil(8 ln(n))`` random directions: estimates, from products that cost less where d is larger than that number.
-        "auto" takes the estimates once both n and d are larger than it. Ask for "exact" where the digits matter.
+        "auto" is exact up to n d^2 = 10^12, about half a minute of one core, and takes the estimates beyond.
     rng : int or numpy.random.Generator
         Seed of the random directions and of the sketch.
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import namespace
+from ..arrays import like, namespace
 from ..kernel import kernel
 from ..random import Stream, mulhi, signs, words_of
 from ..segments import index_sum
@@ -216,6 +216,8 @@ def srht(parts: tuple[Any, ...], rows: Any, key: Key, start: Any, *, size: int, 
     def sketch(part: Any) -> Any:
         xp = namespace(part)
         n = part.shape[-2]
+        if n == 0:
+            return xp.zeros((*part.shape[:-2], rows.shape[0], part.shape[-1]), **like(part))
         pieces = cut(part * row_signs(part, n, key, start), start, width=width, size=size, aligned=aligned)
         picked = xp.take(hadamard(pieces), low, axis=-2)
         far = segment_signs(part, rows, pieces.shape[-3], start, width=width, size=size)
