@@ -23,6 +23,7 @@ from equipoise.transport.sweeps import Problem, State, start_relaxation
 
 from .linear import test_cg_kernels, test_omega, test_policies, test_sor_kernels
 from .operators import test_csr, test_stencil
+from .sketch import test_lstsq, test_panels, test_sparse_sign, test_srht
 from .transport import test_barycenter, test_newton, test_sliced
 
 INSTALLED = ["numpy", "torch", "jax"]
@@ -136,6 +137,15 @@ SAMPLES: dict[str, Callable[[np.random.Generator, str], Any]] = {
     "operators.csr_product": test_csr.sample,
     "operators.stencil_product": test_stencil.sample,
     "random.philox": philox,
+    "sketch.gram": test_panels.sample_gram,
+    "sketch.least_squares": test_lstsq.sample,
+    "sketch.residual_gradient": test_panels.sample_residual_gradient,
+    "sketch.row_squares": test_panels.sample_row_squares,
+    "sketch.sparse_sign": test_sparse_sign.sample_sketch,
+    "sketch.sparse_sign_entries": test_sparse_sign.sample_entries,
+    "sketch.sparse_sign_lift": test_sparse_sign.sample_lift,
+    "sketch.srht": test_srht.sample_sketch,
+    "sketch.srht_lift": test_srht.sample_lift,
     "transport.apply": apply,
     "transport.barycenter_start": test_barycenter.sample_start,
     "transport.barycenter_sweeps": test_barycenter.sample,

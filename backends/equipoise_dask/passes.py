@@ -1,7 +1,7 @@
 """Passes over the chunks of a dask array: a task a chunk, and sums of neighbours, two at a time.
 
-The tree of sums is that of the numbers of the chunks, whatever finishes first, so that the same data give the same bits
-on every scheduler and in every run. Sums of two hold the fewest parts at a time: a sketch may be as large as a chunk.
+The tree of sums is that of the numbers of the chunks, whatever finishes first, so that schedulers and runs do not
+differ. Sums of two hold the fewest parts at a time: a sketch may be as large as a chunk.
 
 Graphs are computed as they stand, without dask's optimisation of arrays: it fuses tasks into all that need them, and
 where A and b are parts of one array every chunk of that would be read twice.
@@ -18,7 +18,7 @@ from dask.base import tokenize
 from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph
 
-from equipoise.sketch.checks import first_bad_row, is_finite
+from equipoise.sketch.checks import first_bad_row
 from equipoise.sketch.operator import SketchOperator
 from equipoise.sketch.panels import gram, residual_gradient
 
@@ -45,7 +45,7 @@ class DaskPasses:
     def sketched(self, S: SketchOperator) -> tuple[Any, Any, Any]:
         """S A, S b and |b|; a number that is not finite costs one pass more, and is named."""
         SA, Sb, squares = self.compute(sketch_of_chunk, S)
-        if not (is_finite(SA) and is_finite(Sb)):
+        if not (np.isfinite(SA).all() and np.isfinite(Sb).all()):
             self.complain()
         return S.scaled(SA), S.scaled(Sb), np.sqrt(squares).astype(self.sides.dtype)
 

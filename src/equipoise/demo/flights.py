@@ -129,12 +129,12 @@ class Blocks:
         """Those of the rows that are complete."""
         self.read += len(rows)
         landed = [row for row in rows if row[6] != "NA"]
-        self.dropped["no delay at arrival"] += len(rows) - len(landed)
+        self.dropped["without a delay at arrival"] += len(rows) - len(landed)
         found = [row for row in landed if (row[1], row[7]) in places]
-        self.dropped["no weather"] += len(landed) - len(found)
+        self.dropped["without weather"] += len(landed) - len(found)
         A, b = matrix(found, table, places)
         whole = np.isfinite(A).all(axis=1)
-        self.dropped["incomplete weather"] += int(np.sum(~whole))
+        self.dropped["with a part of it"] += int(np.sum(~whole))
         return A[whole], b[whole]
 
 

@@ -24,7 +24,7 @@ from .report import Figure, Section, chart
 
 __all__ = ["run"]
 
-BLOCK, CHUNK = 2**16, 20_000  # flights that are read at a time; rows of a chunk for dask
+BLOCK, CHUNK = 2**15, 20_000  # flights that are read at a time; rows of a chunk for dask
 SIDE, STRIDE = 8, 4  # pixels of a patch, and from one to the next
 SHARE = 0.03  # of the patches that count as unusual
 Floats = np.ndarray[Any, np.dtype[np.floating[Any]]]
@@ -192,7 +192,8 @@ def _coefficients(folder: Path, result: Any, exact: Floats) -> list[Figure]:
         plot.coordinates(result, exact, ax=ax, **settings)
         ax.set(ylabel="minutes", ylim=reach)
         handles, _ = ax.get_legend_handles_labels()
-        ax.legend(handles, ["exact", "sketched"], fontsize="small", frameon=False, loc="upper left", ncols=2)
+        place = {"loc": "lower left", "bbox_to_anchor": (0.0, 0.98)}  # above, since bars may be anywhere
+        ax.legend(handles, ["exact", "sketched"], fontsize="small", frameon=False, ncols=2, **place)
 
     return [
         chart(

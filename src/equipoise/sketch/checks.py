@@ -115,7 +115,7 @@ def first_bad_row(x: Any) -> int | None:
     xp, n = namespace(x), x.shape[-2]
     size = max(1, 2**20 // max(1, x.shape[-1]))
     for start in range(0, n, size):
-        bad = ~xp.isfinite(x[..., start : start + size, :])
+        bad = ~xp.isfinite(x[..., start : min(start + size, n), :])
         if bool(xp.any(bad)):
             axes = tuple(k for k in range(bad.ndim) if k != bad.ndim - 2)
             return start + first_index(xp.any(bad, axis=axes))[0]

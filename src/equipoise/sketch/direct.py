@@ -14,7 +14,7 @@ from ..arrays import namespace
 from ..backend import of
 from ..iterate import Iterated, iterate
 from ..kernel import kernel
-from .factors import dot, norm_of_columns, spectrum_of, turned, unit, wide
+from .factors import condition_of, dot, norm_of_columns, spectrum_of, turned, unit, wide
 from .panels import gram
 from .passes import InMemory, norms
 from .refine import Point, Task, corrections, least_norm, look
@@ -114,13 +114,6 @@ def zero_of(x: Any) -> Any:
     """A count for each right-hand side of x, (..., k)."""
     xp = namespace(x)
     return xp.zeros_like(x[..., 0, :], dtype=xp.int32)
-
-
-def condition_of(values: Any) -> Any:
-    """The largest over the least singular value."""
-    xp, least = namespace(values), values[..., -1]
-    some = least > 0
-    return xp.where(some, values[..., 0] / xp.where(some, least, xp.ones_like(least)), xp.inf * (1.0 + least))
 
 
 def is_doubtful(A: Any, values: Any) -> bool:

@@ -11,7 +11,7 @@ from ..arrays import like, namespace
 from ..backend import of
 from ..record import record
 
-__all__ = ["Spectrum", "backward_error", "dot", "inverse_root", "spectrum_of", "turned", "unit", "wide"]
+__all__ = ["Spectrum", "backward_error", "condition_of", "dot", "inverse_root", "spectrum_of", "turned", "unit", "wide"]
 
 
 def unit(x: Any) -> float:
@@ -76,10 +76,7 @@ class Spectrum:
     @property
     def condition(self) -> Any:
         """The largest value over the least."""
-        xp = namespace(self.values)
-        least = self.values[..., -1]
-        some = least > 0
-        return xp.where(some, self.values[..., 0] / xp.where(some, least, xp.ones_like(least)), xp.inf * (1.0 + least))
+        return condition_of(self.values)
 
     @property
     def preconditioner(self) -> Any:
@@ -105,6 +102,14 @@ def spectrum_of(SA: Any, Sb: Any, rcond: float) -> Spectrum:
     b = dot(turned(U), dot(turned(Q), Sb))
     start = dot(turned(Vt), weights[..., :, None] * b) / scale[..., :, None]
     return Spectrum(scale, values, turned(Vt), kept, rcond * largest[..., 0], triangle, start)
+
+
+def condition_of(values: Any) -> Any:
+    """The largest over the least of singular values, infinite where the least is lost beside the largest."""
+    xp = namespace(values)
+    largest, least = values[..., 0], values[..., -1]
+    some = least > largest * xp.finfo(values.dtype).smallest_normal
+    return xp.where(some, largest / xp.where(some, least, xp.ones_like(least)), xp.full_like(least, xp.inf))
 
 
 def norm_of_columns(x: Any) -> Any:

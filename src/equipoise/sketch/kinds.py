@@ -15,7 +15,7 @@ from .dense import dense, dense_lift
 from .sampled import drawn_rows, sampled_lift, sampled_sums
 from .sparse_sign import entries_of, sparse_sign, sparse_sign_entries, sparse_sign_lift
 from .srht import hadamard_size, sampled_rows, segment, srht, srht_lift, weights
-from .tensor import tensor_lift, tensor_sums
+from .tensor import places, tensor_lift, tensor_sums
 
 __all__ = ["KINDS", "Kind"]
 
@@ -91,11 +91,11 @@ def hadamard_weights(S: Any) -> np.ndarray[Any, Any] | float:
 
 
 def tensor_summed(S: Any, parts: tuple[Any, ...], start: int) -> Any:
-    return tuple(tensor_sums(x, S.key, m=S.m, n=S.n) for x in parts)
+    return tuple(tensor_sums(x, places(S.key, m=S.m, n=S.n, like=x), S.key, n=S.n) for x in parts)
 
 
 def tensor_lifted(S: Any, parts: tuple[Any, ...], start: int, n: int) -> Any:
-    return tuple(tensor_lift(y, S.key, n=S.n) for y in parts)
+    return tuple(tensor_lift(y, places(S.key, m=S.m, n=S.n, like=y), S.key, n=S.n) for y in parts)
 
 
 # Drawn rows

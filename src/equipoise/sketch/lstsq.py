@@ -79,16 +79,17 @@ def lstsq_of(A: Any, b: Any, **settings: Any) -> LstsqResult[Any]:
     check_limits(tol, settings["max_steps"], settings["check_every"])
     rcond = 30.0 * unit(b) if settings["rcond"] is None else float(settings["rcond"])
     A, b, shape = together(A, b, vectors)
-    if method == "sketch_solve":
-        name = kind or ("srht" if library(A) else "sparse_sign")
-        m = rows if rows is not None else suggest_rows(name, d, epsilon=epsilon, delta=delta)
-        S = sketches_for(method, name, m, (n, d), low + (high << 32))(0)
-        result = solve_sketched(*sketch_of(A, b, S), S, tol, delta, rcond)
-    else:
-        watching = {name: settings[name] for name in ("check_every", "callback", "history")}
-        fixed = {"kind": kind, "rows": rows, "rcond": rcond, "seed": low + (high << 32), "method": method}
-        out = solve_accurately(A, b, tol, **fixed, **watching, max_steps=settings["max_steps"])
-        result = assembled(out, method, sketches_for(method, kind, rows, (n, d), 0))
+    with np.errstate(all="ignore"):  # what is not finite is told in words
+        if method == "sketch_solve":
+            name = kind or ("srht" if library(A) else "sparse_sign")
+            m = rows if rows is not None else suggest_rows(name, d, epsilon=epsilon, delta=delta)
+            S = sketches_for(method, name, m, (n, d), low + (high << 32))(0)
+            result = solve_sketched(*sketch_of(A, b, S), S, tol, delta, rcond)
+        else:
+            watching = {name: settings[name] for name in ("check_every", "callback", "history")}
+            fixed = {"kind": kind, "rows": rows, "rcond": rcond, "seed": low + (high << 32), "method": method}
+            out = solve_accurately(A, b, tol, **fixed, **watching, max_steps=settings["max_steps"])
+            result = assembled(out, method, sketches_for(method, kind, rows, (n, d), 0))
     result = apart(result, shape)
     report(result, "sketch.lstsq", tol, advice_for(method))
     return result

@@ -12,7 +12,7 @@ from ..backend import of
 from ..implicit import differentiable
 from ..kernel import on_host
 from ..operators import CSR
-from ..record import as_data, leaves, map_arrays
+from ..record import as_data, leaves, map_arrays, plain
 from ..result import settle
 from .adjoint import passes_of, solve_vjp
 from .checks import complain, is_finite
@@ -40,7 +40,7 @@ def solve(
     if method == "direct":
         return solve_direct(A, b, tol, rcond, **options, method="sketch.lstsq")
     return solve_by_passes(
-        passes_of(A, b), tol, method, sketches_for(method, kind, rows, A.shape, seed), rcond, **options
+        passes_of(A, b), tol, method, sketches_for(method, kind, rows, plain(A).shape, seed), rcond, **options
     )
 
 

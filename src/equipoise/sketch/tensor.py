@@ -13,19 +13,20 @@ import numpy as np
 
 from ..arrays import like, namespace
 from ..backend import of
+from ..kernel import kernel
 from ..random import Stream, mulhi, signs, words_of
 from ..segments import index_sum
 from .dense import whole
 from .srht import hadamard, hadamard_size
 
-__all__ = ["kronecker_sums", "sampled_pairs", "tensor_lift", "tensor_sums"]
+__all__ = ["kronecker_sums", "places", "sampled_pairs", "tensor_lift", "tensor_sums"]
 
 
 @functools.lru_cache(maxsize=32)
 def sampled_pairs(key: Any, *, m: int, sizes: tuple[int, int]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """The rows (i_k, j_k) of the two transforms, drawn independently, on the host."""
     words = words_of(np.arange(m), 0, key, stream=Stream.TENSOR_ROWS)
-    return tuple(mulhi(words[:, k], size) for k, size in enumerate(sizes))  # type: ignore[return-value]
+    return tuple(mulhi(words[:, k], size) for k, size in enumerate(sizes))
 
 
 def random_signs(key: Any, n: int, stream: int, x: Any) -> Any:
@@ -43,23 +44,30 @@ def transformed(x: Any, key: Any, stream: int) -> Any:
     return hadamard(xp.concat([x, spare], axis=-2))
 
 
-def tensor_sums(x: Any, key: Any, *, m: int, n: tuple[int, int]) -> Any:
+def places(key: Any, *, m: int, n: tuple[int, int], like: Any) -> Any:
+    """The sampled pairs as places in the transformed array, beside `like`."""
+    N1, N2 = hadamard_size(n[0]), hadamard_size(n[1])
+    i, j = sampled_pairs(key, m=m, sizes=(N1, N2))
+    return of(like).lend(i * N2 + j, like)
+
+
+@kernel("sketch.tensor")
+def tensor_sums(x: Any, places: Any, key: Any, *, n: tuple[int, int]) -> Any:
     """Unscaled S x for x (..., n1 n2, k), rows in the order of `numpy.kron`: (..., m, k)."""
     xp, (n1, n2), batch, k = namespace(x), n, tuple(x.shape[:-2]), x.shape[-1]
     x = transformed(xp.reshape(x, (*batch, n1, n2 * k)), key, Stream.SRHT_SIGNS)
     N1 = x.shape[-2]
     x = transformed(xp.reshape(x, (*batch, N1, n2, k)), key, Stream.TENSOR_SIGNS)
     N2 = x.shape[-2]
-    i, j = sampled_pairs(key, m=m, sizes=(N1, N2))
-    return xp.take(xp.reshape(x, (*batch, N1 * N2, k)), of(x).lend(i * N2 + j, x), axis=-2)
+    return xp.take(xp.reshape(x, (*batch, N1 * N2, k)), places, axis=-2)
 
 
-def tensor_lift(y: Any, key: Any, *, n: tuple[int, int]) -> Any:
+@kernel("sketch.tensor_lift")
+def tensor_lift(y: Any, places: Any, key: Any, *, n: tuple[int, int]) -> Any:
     """Unscaled S^T y for y (..., m, k): (..., n1 n2, k)."""
-    xp, (n1, n2), batch, (m, k) = namespace(y), n, tuple(y.shape[:-2]), y.shape[-2:]
+    xp, (n1, n2), batch, k = namespace(y), n, tuple(y.shape[:-2]), y.shape[-1]
     N1, N2 = hadamard_size(n1), hadamard_size(n2)
-    i, j = sampled_pairs(key, m=m, sizes=(N1, N2))
-    x = index_sum(xp.matrix_transpose(y), of(y).lend(i * N2 + j, y), size=N1 * N2)
+    x = index_sum(xp.matrix_transpose(y), places, size=N1 * N2)
     x = hadamard(xp.reshape(xp.matrix_transpose(x), (*batch, N1, N2, k)))[..., :n2, :]
     x = x * random_signs(key, n2, Stream.TENSOR_SIGNS, y)[:, None]
     x = hadamard(xp.reshape(x, (*batch, N1, n2 * k)))[..., :n1, :]
