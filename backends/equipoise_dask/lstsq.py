@@ -42,8 +42,8 @@ def lstsq(
     """:func:`equipoise.sketch.lstsq` of a dask array A, shape (n, d); the result is of numpy arrays.
 
     Every pass over A is one ``compute`` on the active scheduler, in which every chunk is made once. ``sketch_solve``
-    takes one pass, ``cholesky_qr`` three, and often a fourth, a correction; ``spir`` takes one a step and one a stage. The
-    order of sums is fixed by the chunks, not by what is done first.
+    takes one pass, ``cholesky_qr`` three, and often a fourth, a correction; ``spir`` takes one a step and one a stage.
+    The order of sums is fixed by the chunks, not by what is done first.
 
     Parameters
     ----------
@@ -71,6 +71,12 @@ def lstsq(
     ConvergenceWarning
         If `error` is above `tol`.
 
+    Notes
+    -----
+    Beside the chunks that are being worked on, ``sketch_solve`` holds sketches of m (d + 1) numbers: a few for each
+    worker, and one for each doubling of the number of chunks. Chunks of fewer than m rows make more work of adding
+    them than of reading. The accurate methods hold next to nothing. Least squares of dask arrays have no derivatives.
+
     Examples
     --------
     >>> import dask.array as da
@@ -97,7 +103,8 @@ def lstsq(
     cut = 30.0 * unit(passes.sides) if rcond is None else float(rcond)
     if ran == "sketch_solve":
         name = kind or "srht"
-        m = sketch_rows if sketch_rows is not None else suggest_rows(name, d, epsilon=epsilon or 0.5, delta=delta)
+        wanted: Any = epsilon  # a number where sketch_rows is none
+        m = sketch_rows if sketch_rows is not None else suggest_rows(name, d, epsilon=wanted, delta=delta)
         S = sketches_for(ran, name, m, (n, d), seed)(0)
         SA, Sb, _ = passes.sketched(S)
         result = solve_sketched(SA, Sb, S, tol, delta, cut)

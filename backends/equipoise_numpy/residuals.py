@@ -21,6 +21,7 @@ from numba import extending
 from numba.core import cgutils as untyped
 from numba.core import types
 
+from . import thin
 from .vectors import Loop
 
 __all__ = ["cgutils", "has_long_registers", "intrinsic", "locked", "prefetch", "residual_gradient", "turned_rows"]
@@ -239,6 +240,8 @@ def sweep(flat, n, d, by_columns, x, b, size, gradient, square):  # type: ignore
 def residual_gradient(A: Any, x: Any, b: Any) -> tuple[Any, Any]:
     """(A^T (b - A x), |b - A x|^2) in float64, for an A contiguous by rows or columns; x (d, k), b (n, k) or None."""
     (n, d), k = A.shape, x.shape[1]
+    if k == 1 and 0 < d <= thin.WIDTH and n and b is not None and A.flags.c_contiguous:
+        return thin.residual_gradient(A, x, b)
     by_columns = A.flags.f_contiguous and (d == 1 or not A.flags.c_contiguous)
     sides = np.empty((k, 0), dtype=A.dtype) if b is None else np.ascontiguousarray(b.T)
     gradient, square = np.zeros((k, d)), np.zeros(k)

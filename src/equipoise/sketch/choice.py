@@ -14,7 +14,7 @@ from .operator import SketchOperator, check_inside, check_whole, sketch_operator
 __all__ = ["check_settings", "settings_for", "sketches_for"]
 
 METHODS = ("auto", "direct", "cholesky_qr", "spir", "sketch_solve")
-TALL, WIDE, LARGE = 8, 48, 100_000  # rows a column, columns, and entries from which on a sketch saves time
+TALL, WIDE, LARGE = 15, 8, 150_000  # rows a column, columns, and entries from which on a sketch saves time
 
 
 def check_settings(method: str, kind: str | None, rows: Any, epsilon: Any, delta: Any, rcond: Any, d: int) -> None:

@@ -107,7 +107,9 @@ def wide_direct(A: Any, b: Any, rcond: float, tol: Any, root: bool) -> tuple[Poi
 
 def frobenius_of(values: Any) -> Any:
     """The Frobenius norm of A for each right-hand side, from its singular values; shape (..., 1)."""
-    return norm_of_columns(values[..., None])
+    xp, largest = namespace(values), values[..., :1]
+    ratio = values / xp.where(largest > 0, largest, xp.ones_like(largest))
+    return largest * xp.sqrt(xp.sum(ratio * ratio, axis=-1, keepdims=True))
 
 
 def zero_of(x: Any) -> Any:
@@ -152,12 +154,13 @@ def two_bounds(frobenius: Any, point: Point, b: Any) -> Any:
     """
     xp = namespace(frobenius)
     residual = xp.sqrt(point.square)
-    size, slope = (norm_of_columns(x[..., None])[..., 0] for x in (point.x, point.gradient))
     some = (residual > 0) & (frobenius > 0)
-    first = slope / xp.where(some, residual * frobenius, xp.ones_like(residual))
-    second = residual / xp.where(some, xp.hypot(size * frobenius, b), xp.ones_like(residual))
+    slope = point.gradient / xp.where(some, residual * frobenius, xp.ones_like(residual))[..., None]
+    first = xp.sqrt(xp.sum(slope * slope, axis=-1))  # of numbers that neither overflow nor vanish, whatever the scale
+    sides = point.x * frobenius[..., None]
+    second = residual / xp.where(some, xp.sqrt(xp.sum(sides * sides, axis=-1) + b * b), xp.ones_like(residual))
     error = xp.where(second < first, second, first)
-    return xp.where(some, error, 0.0 * (slope + residual))
+    return xp.where(some, error, 0.0 * (first + residual))
 
 
 def by_gram(A: Any, frobenius: Any, least: Any, point: Point, size: Any, otherwise: Any) -> Any:

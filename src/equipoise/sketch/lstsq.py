@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -207,7 +208,5 @@ def lstsq(
     numbers = {"rcond": rcond, "tol": tol, "max_steps": max_steps, "rng": rng}
     watching = {"check_every": check_every, "callback": callback, "history": history}
     if library(A) == "dask":  # imported where it is needed, as a backend is
-        from importlib import import_module
-
         return import_module("equipoise_dask").lstsq(A, b, **settings, **numbers, **watching)
     return lstsq_of(matrix_of(A), b, **settings, **numbers, **watching)

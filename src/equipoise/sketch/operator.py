@@ -8,6 +8,7 @@ up. Scaling comes once, after all sums, so that sketches of whole numbers are eq
 from __future__ import annotations
 
 import math
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -89,7 +90,9 @@ class SketchOperator:
 
     @public
     def __matmul__(self, A: Any) -> Any:
-        """S A."""
+        """S A; of a dask array a lazy one."""
+        if library(A) == "dask":
+            return import_module("equipoise_dask").sketch(self, A)
         if isinstance(A, Dense):
             A = A.array
         if isinstance(A, CSR):

@@ -92,8 +92,9 @@ def solve_accurately(A: Any, b: Any, tol: Any, **settings: Any) -> tuple[Any, ..
 def assembled(out: Any, method: str, sketches: Any) -> LstsqResult[Any]:
     """What an accurate solver has found, as a result."""
     x, norm, *rest, _ = out
-    outcome = map_arrays(of(x).stop_gradient, tuple(rest))
-    error, steps, code, history, rank, condition = outcome
+    if of(x).differentiable([x]):
+        rest = list(map_arrays(of(x).stop_gradient, tuple(rest)))
+    error, steps, code, history, rank, condition = rest
     S = None if method == "direct" else sketches(int(method == "spir"))
     about = ("", 0, 0) if S is None else (S.kind, S.m, S.s)
     return LstsqResult(error, steps, code, history, x, norm, rank, condition, None, method, *about)
