@@ -300,6 +300,13 @@ class TestAuto:
         given = lstsq(TALL, SIDE, method="sketch_solve", sketch_rows=500)
         assert (given.method, given.sketch_rows) == ("sketch_solve", 500)
 
+    def test_rows_that_were_asked_for(self) -> None:
+        for method in ("cholesky_qr", "spir"):
+            runs = [lstsq(TALL, SIDE, method=method, sketch_rows=rows, kind="srht") for rows in (48, 480)]
+            assert [run.sketch_rows for run in runs] == [48, 480]
+            assert [run.kind for run in runs] == ["srht", "srht"]
+            assert method == "cholesky_qr" or runs[1].steps < runs[0].steps
+
     def test_wide(self) -> None:
         for method in ("auto", *ACCURATE):
             for n, d in ((3, 5), (60, 80), (300, 301)):

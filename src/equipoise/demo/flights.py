@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import csv
 import datetime
+import functools
 import io
 import re
 import zipfile
@@ -162,10 +163,12 @@ def matrix(rows: list[Any], table: Floats, places: dict[Any, int]) -> tuple[Floa
     return A, np.array(delay, dtype=np.float64)
 
 
+@functools.cache
 def weather() -> tuple[Floats, dict[Any, int]]:
     """What was measured in each hour, in the order of `MEASURED`, and where to find an airport's hour."""
     fields = ("temp", "humid", "wind_speed", "wind_dir", "precip", "pressure", "visib")
-    places, numbers = {}, []
+    places: dict[Any, int] = {}
+    numbers: list[list[float]] = []
     with (folder() / "weather.csv").open(newline="") as file:
         reader = csv.reader(file)
         header = next(reader)

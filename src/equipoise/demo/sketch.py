@@ -201,7 +201,7 @@ def _coefficients(folder: Path, result: Any, exact: Floats) -> list[Figure]:
             "coefficients",
             draw,
             alt="Dots with error bars in ascending order, and marks of the exact coefficients inside of the bars",
-            caption="All coefficients, from a sketch with a few rows. The bars hold all exact ones at once with a "
+            caption=f"All coefficients, from {result.sketch_rows:,} rows of a sketch. The bars hold all exact ones at once with a "
             "probability of 95 %; rare levels have long bars, some longer than the picture.",
             size=(4.4, 3.7),
         ),
@@ -264,6 +264,7 @@ def _comparison(folder: Path, small: bool) -> Figure:
         ax = figure.add_subplot()
         ax.set_prop_cycle(color=[*mpl.rcParams["axes.prop_cycle"].by_key()["color"], "#3f9c78"])
         plot.sketch_comparison(kinds, sizes=sizes, seeds=4 if small else 20, ax=ax)
+        ax.set_ylim(0.0, 1.35 * ax.get_ylim()[1])
         ax.legend(fontsize="small", frameon=False, loc="upper left")
         ax.set_ylabel("largest error, times sqrt(m)")
 

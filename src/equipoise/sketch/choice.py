@@ -82,7 +82,8 @@ def sketches_for(method: str, kind: str | None, rows: int | None, shape: Any, se
         name = kind or "sparse_sign"
         cheap = method == "cholesky_qr" and k == 0
         s = 4 if cheap else 8
-        m = rows if rows is not None and k == 0 else (3 if cheap else 12) * d
+        many = n is not None and n >= 500 * d  # then a larger factorisation costs less than more products
+        m = rows if rows is not None and k == (method == "spir") else (3 if cheap else 20 if many else 12) * d
         if name == "sparse_sign":
             m = -(-m // s) * s
         elif name == "srht" and n is not None and rows is None:

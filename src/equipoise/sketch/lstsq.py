@@ -138,7 +138,8 @@ def lstsq(
         Of the sketch, see :func:`sketch_operator`. By default ``"srht"`` for ``sketch_solve`` (``"sparse_sign"`` for
         sparse A), ``"sparse_sign"`` for the others.
     sketch_rows
-        Rows of the sketch, more than d. By default what `epsilon` needs, 3 d for ``cholesky_qr``, 12 d for ``spir``.
+        Rows of the sketch, more than d. By default what `epsilon` needs, 3 d for ``cholesky_qr``, and for ``spir`` 12 d
+        or, with n >= 500 d, 20 d.
     epsilon
         For ``sketch_solve``, in (0, 1): with probability 1 - `delta` every coordinate is within ``epsilon / sqrt(d) |b
         - A x*| |A^+|`` of the solution x*. Where that needs half of the rows or more, ``direct`` runs instead.
