@@ -1,5 +1,6 @@
 """Randomized sketches of tall matrices, and least squares built on them: accurate and fast, or one pass with bounds."""
 
+from .accumulate import Accumulator, accumulate
 from .leverage import leverage_scores
 from .lewis import LewisResult, lewis_weights
 from .lstsq import lstsq
@@ -7,9 +8,11 @@ from .operator import SketchOperator, sketch_operator, suggest_rows
 from .result import LstsqResult
 
 __all__ = [
+    "Accumulator",
     "LewisResult",
     "LstsqResult",
     "SketchOperator",
+    "accumulate",
     "leverage_scores",
     "lewis_weights",
     "lstsq",

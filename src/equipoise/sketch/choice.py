@@ -14,6 +14,7 @@ from .operator import SketchOperator, check_inside, check_whole, sketch_operator
 __all__ = ["check_settings", "settings_for", "sketches_for"]
 
 METHODS = ("auto", "direct", "cholesky_qr", "spir", "sketch_solve")
+MANY = 500  # rows a column from which on a larger factorisation costs less than more products
 TALL, WIDE, LARGE = 15, 8, 150_000  # rows a column, columns, and entries from which on a sketch saves time
 
 
@@ -74,19 +75,22 @@ def chosen(A: Any, method: str, epsilon: Any, rows: Any, kind: str | None) -> st
 
 
 def sketches_for(method: str, kind: str | None, rows: int | None, shape: Any, seed: int) -> Any:
-    """``k -> SketchOperator``: a cheap sketch for k = 0 of ``cholesky_qr``, a thorough one otherwise."""
+    """``k -> SketchOperator``: a cheap sketch for k = 0 of ``cholesky_qr``, a thorough one otherwise.
 
+    `rows` are those of the first one that the method makes.
+    """
     n, d = shape[-2:]
+    first = int(method == "spir")
 
     def make(k: int) -> SketchOperator:
-        name = kind or "sparse_sign"
+        name, given = kind or "sparse_sign", rows if k == first else None
         cheap = method == "cholesky_qr" and k == 0
+        many = n is not None and n >= MANY * d
+        m = given or (3 if cheap else 20 if many else 12) * d
         s = 4 if cheap else 8
-        many = n is not None and n >= 500 * d  # then a larger factorisation costs less than more products
-        m = rows if rows is not None and k == (method == "spir") else (3 if cheap else 20 if many else 12) * d
         if name == "sparse_sign":
             m = -(-m // s) * s
-        elif name == "srht" and n is not None and rows is None:
+        elif name == "srht" and n is not None and given is None:
             m = min(m, 1 << (n - 1).bit_length())
         return sketch_operator(name, m, n, rng=(seed + k) % 2**64, s=s)
 
