@@ -80,8 +80,8 @@ class TestInfo:
         text = capsys.readouterr().out
         assert f"equipoise {eq.__version__}, Python {sys.version.split()[0]}, numpy {np.__version__}" in text
         assert "\nthreads of the host: " in text
-        assert re.search(r"borrowed from numpy  .*random\.philox, transport\.", text)
-        assert re.search(r"kernels of its own   array\.index_sum, .*random\.philox, transport\.", text)
+        assert re.search(r"borrowed from numpy  .*random\.philox, .*transport\.", text)
+        assert re.search(r"kernels of its own   array\.index_sum, .*random\.philox, .*transport\.", text)
 
     def test_what_is_missing_is_named_with_its_extra(
         self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

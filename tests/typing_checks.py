@@ -8,6 +8,7 @@ import torch
 
 import equipoise as eq
 from equipoise.result import History
+from equipoise.sketch import LstsqResult
 from equipoise.transport import TransportResult, sinkhorn
 
 Float = np.ndarray[tuple[Any, ...], np.dtype[np.float64]]
@@ -41,6 +42,14 @@ def a_decorator_keeps_the_signature(cost: Float, *, epsilon: float) -> Transport
 
 def the_decorated(cost: Float) -> None:
     assert_type(a_decorator_keeps_the_signature(cost, epsilon=0.1), TransportResult[Float])
+
+
+def of_a_sketch(A: torch.Tensor, b: Float) -> None:
+    result = eq.sketch.lstsq(A, A)
+    assert_type(result, LstsqResult[torch.Tensor])
+    assert_type(result.x, torch.Tensor)
+    assert_type(result.coordinate_bound(0.1), torch.Tensor)
+    assert_type(eq.sketch.leverage_scores(b), Float)
 
 
 def what_is_rejected(cost: Float, other: torch.Tensor) -> None:

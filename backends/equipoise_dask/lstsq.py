@@ -8,12 +8,11 @@ import numpy as np
 
 from equipoise.checks import check_limits
 from equipoise.random import key
-from equipoise.result import report
 from equipoise.sketch.choice import check_settings, settings_for, sketches_for
 from equipoise.sketch.factors import unit
-from equipoise.sketch.lstsq import advice_for, apart
+from equipoise.sketch.lstsq import apart
 from equipoise.sketch.operator import suggest_rows
-from equipoise.sketch.result import LstsqResult
+from equipoise.sketch.result import LstsqResult, report_on
 from equipoise.sketch.solve import assembled, solve_by_passes, solve_sketched
 
 from .checks import check_array, one_column_of_chunks, sides_of
@@ -113,7 +112,7 @@ def lstsq(
         watching = {"check_every": check_every, "callback": callback, "history": history, "max_steps": max_steps}
         result = assembled(solve_by_passes(passes, tol, ran, sketches, cut, root=False, **watching), ran, sketches)
     result = apart(result, (None, vectors))
-    report(result, "sketch.lstsq", tol, advice_for(ran))
+    report_on(result, tol)
     return result
 
 

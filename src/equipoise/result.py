@@ -120,12 +120,12 @@ def settle(error: Any, tol: Any, code: Any) -> Any:
     return xp.where(error <= tol, xp.asarray(int(Status.CONVERGED), **number), fate)
 
 
-def report(outcome: Outcome[Any], method: str, tol: Any, advice: str = "") -> None:
+def report(outcome: Outcome[Any], method: str, tol: Any, advice: str = "", *, reason: str = "") -> None:
     """Warn at the user's line if `outcome` did not converge.
 
     Silent under a jax transformation, where nothing can be read.
 
-    A caller may add one `advice` sentence of its own.
+    A caller may add one `advice` sentence of its own, and a `reason` that stands for the sentence of the status.
     """
     backend = of(outcome.code)
     if backend.traced([outcome.code]):
@@ -139,7 +139,7 @@ def report(outcome: Outcome[Any], method: str, tol: Any, advice: str = "") -> No
     steps = int(np.max(backend.to_numpy(outcome.steps)))
     message = (
         f"{method} did not reach tol={float(tol):.3g}{of_batch}: error {error:.3g} after {steps} steps. "
-        f"{Status(int(code.max()))} {advice}"
+        f"{reason or Status(int(code.max()))} {advice}"
     )
     warnings.warn(message.rstrip(), ConvergenceWarning, stacklevel=frames_to_the_user())
 

@@ -351,7 +351,7 @@ class TestReports:
         assert result.status in (Status.MAX_STEPS, Status.STALLED)
         with pytest.warns(eq.ConvergenceWarning):
             assert lstsq(TALL, SIDE, method="spir", max_steps=2).status == Status.MAX_STEPS
-        with pytest.warns(eq.ConvergenceWarning, match="Raise sketch_rows"):
+        with pytest.warns(eq.ConvergenceWarning, match="promises no more: raise sketch_rows"):
             result = lstsq(TALL, SIDE, method="sketch_solve", sketch_rows=100, tol=0.01)
         assert result.error > 0.01
 

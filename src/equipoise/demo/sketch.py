@@ -201,8 +201,8 @@ def _coefficients(folder: Path, result: Any, exact: Floats) -> list[Figure]:
             "coefficients",
             draw,
             alt="Dots with error bars in ascending order, and marks of the exact coefficients inside of the bars",
-            caption=f"All coefficients, from {result.sketch_rows:,} rows of a sketch. The bars hold all exact ones at once "
-            "with a probability of 95 %; rare levels have long bars, some longer than the picture.",
+            caption=f"All coefficients, from {result.sketch_rows:,} rows of a sketch. The bars hold all exact "
+            "ones at once with a probability of 95 %; rare levels have long bars, some longer than the picture.",
             size=(4.4, 3.7),
         ),
         chart(

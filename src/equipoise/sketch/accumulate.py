@@ -16,12 +16,11 @@ from ..arrays import namespace, shape_text
 from ..boundary import public
 from ..checks import check_limits, check_mask, number
 from ..record import record, static
-from ..result import report
 from .checks import first_bad_row, is_finite
 from .factors import unit
 from .lstsq import apart, together
 from .operator import SketchOperator, check_inside, check_numbers, check_whole
-from .result import LstsqResult
+from .result import LstsqResult, report_on
 from .solve import solve_sketched
 
 __all__ = ["Accumulator", "accumulate"]
@@ -210,7 +209,7 @@ class Accumulator(Generic[Array_]):
         left, right, shape = together(SA, Sb, self.vectors[1])
         cut = 30.0 * unit(right) if rcond is None else float(rcond)
         result = apart(solve_sketched(left, right, self.S, tol, delta, cut), shape)
-        report(result, "sketch.Accumulator.solve", tol, "Use a sketch with more rows, or loosen tol.")
+        report_on(result, tol, "sketch.Accumulator.solve")
         return result
 
     def __repr__(self) -> str:

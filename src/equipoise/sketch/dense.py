@@ -18,7 +18,7 @@ from ..record import record, static
 
 __all__ = ["dense", "dense_lift", "tile"]
 
-WORDS = 2**20  # entries of S that are held at a time
+WORDS = 2**18  # entries of S that are made at a time; some arrays of their size are held meanwhile
 A_BLOCK = {"gaussian": 4, "rademacher": 128}  # numbers that four words give
 STREAM = {"gaussian": Stream.GAUSSIAN, "rademacher": Stream.RADEMACHER}
 

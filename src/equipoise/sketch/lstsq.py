@@ -8,17 +8,17 @@ from typing import Any
 
 import numpy as np
 
+from ..arrays import A as Array_
 from ..arrays import library, namespace
 from ..boundary import public
 from ..checks import check_limits
 from ..operators import Dense, LinearOperator, as_operator
 from ..random import key
-from ..result import report
 from .checks import check_matrix, check_sides, columns_of
 from .choice import check_settings, settings_for, sketches_for
 from .factors import unit
 from .operator import suggest_rows
-from .result import LstsqResult
+from .result import LstsqResult, report_on
 from .solve import assembled, sketch_of, solve_accurately, solve_sketched
 
 __all__ = ["lstsq"]
@@ -63,11 +63,6 @@ def matrix_of(A: Any) -> Any:
     return A.array if isinstance(A, Dense) else A
 
 
-def advice_for(method: str) -> str:
-    """What to try besides."""
-    return "Raise sketch_rows, or loosen epsilon." if method == "sketch_solve" else ""
-
-
 @public
 def lstsq_of(A: Any, b: Any, **settings: Any) -> LstsqResult[Any]:
     """:func:`lstsq`, of a matrix that is an array or an operator and so may cross the boundary."""
@@ -92,13 +87,13 @@ def lstsq_of(A: Any, b: Any, **settings: Any) -> LstsqResult[Any]:
             out = solve_accurately(A, b, tol, **fixed, **watching, max_steps=settings["max_steps"])
             result = assembled(out, method, sketches_for(method, kind, rows, (n, d), 0))
     result = apart(result, shape)
-    report(result, "sketch.lstsq", tol, advice_for(method))
+    report_on(result, tol)
     return result
 
 
 def lstsq(
     A: Any,
-    b: Any,
+    b: Array_,
     *,
     method: str = "auto",
     kind: str | None = None,
@@ -112,7 +107,7 @@ def lstsq(
     callback: Any = None,
     history: bool | None = None,
     rng: int | np.random.Generator = 0,
-) -> LstsqResult[Any]:
+) -> LstsqResult[Array_]:
     """Minimise |b - A x| for a tall matrix A, to rounding or within `epsilon`.
 
     Take it where A has many more rows than columns: the accurate methods then cost a fraction of a QR factorisation and

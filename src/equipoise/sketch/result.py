@@ -9,11 +9,11 @@ from ..arrays import A
 from ..backend import of
 from ..boundary import public
 from ..record import record, static
-from ..result import Outcome
+from ..result import Outcome, Status, report
 from .operator import check_inside
 from .student import upper_quantile
 
-__all__ = ["LstsqResult"]
+__all__ = ["LstsqResult", "report_on"]
 
 
 @record
@@ -136,3 +136,12 @@ def summary(x: Any, least: bool = False) -> str:
         return "traced"
     known = backend.to_numpy(x)
     return f"{float(known.min() if least else known.max()):.3g}"
+
+
+def report_on(result: LstsqResult[Any], tol: Any, method: str = "sketch.lstsq") -> None:
+    """Warn if `tol` was not met; a sketch has no steps that could have been too few."""
+    backend = of(result.code)
+    sketched = result.residual_estimated and not backend.traced([result.code])
+    few = sketched and not (backend.to_numpy(result.code) == int(Status.NOT_FINITE)).any()
+    reason = "A sketch of so many rows promises no more: raise sketch_rows, or loosen epsilon or tol."
+    report(result, method, tol, reason=reason if few else "")
