@@ -4,7 +4,7 @@ from .accumulate import Accumulator, accumulate
 from .leverage import leverage_scores
 from .lewis import LewisResult, lewis_weights
 from .lstsq import lstsq
-from .operator import SketchOperator, sketch_operator, suggest_rows
+from .operator import SketchOperator, TransposedSketch, sketch_operator, suggest_rows
 from .result import LstsqResult
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "LewisResult",
     "LstsqResult",
     "SketchOperator",
+    "TransposedSketch",
     "accumulate",
     "leverage_scores",
     "lewis_weights",
