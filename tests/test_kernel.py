@@ -138,6 +138,7 @@ SAMPLES: dict[str, Callable[[np.random.Generator, str], Any]] = {
     "operators.stencil_product": test_stencil.sample,
     "random.philox": philox,
     "sketch.gram": test_panels.sample_gram,
+    "sketch.judge": test_lstsq.sample_judge,
     "sketch.least_squares": test_lstsq.sample,
     "sketch.residual_gradient": test_panels.sample_residual_gradient,
     "sketch.row_squares": test_panels.sample_row_squares,

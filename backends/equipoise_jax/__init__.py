@@ -40,6 +40,7 @@ class Jax(Eager):
             "linear.ssor_cg",
             "operators.csr_product",
             "sketch.gram",
+            "sketch.judge",
             "sketch.least_squares",
             "sketch.residual_gradient",
             "sketch.row_squares",

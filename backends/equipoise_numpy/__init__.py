@@ -19,6 +19,7 @@ __all__ = ["BACKEND"]
 _PLAIN = {
     "array.index_sum": "equipoise_numpy.arrays:index_sum",
     "sketch.gram": "equipoise_numpy.panels:gram",
+    "sketch.judge": "equipoise_numpy.least_squares:judge",
     "sketch.least_squares": "equipoise_numpy.least_squares:least_squares",
     "sketch.residual_gradient": "equipoise_numpy.panels:residual_gradient",
     "sketch.row_squares": "equipoise_numpy.panels:row_squares",

@@ -13,7 +13,7 @@ def index_sum(values: np.ndarray[Any, Any], index: np.ndarray[Any, Any], *, size
     if values.ndim == 1 and values.dtype == np.float64:
         return np.bincount(index, weights=values, minlength=size)
     rows = math.prod(values.shape[:-1])
-    out = np.zeros(rows * size, dtype=values.dtype)
+    out = np.zeros(rows * size, dtype=np.float64 if values.dtype == np.float32 else values.dtype)  # long sums
     places = index + size * np.arange(rows)[:, None]  # one flat index is ten times faster than one along an axis
     np.add.at(out, places.reshape(-1), values.reshape(-1))
-    return out.reshape(*values.shape[:-1], size)
+    return out.astype(values.dtype, copy=False).reshape(*values.shape[:-1], size)

@@ -28,7 +28,7 @@ FEW = 4  # columns up to which a panel and single vectors beat BLAS
 
 def gram(A: Any, b: Any = None, T: Any = None, *, upper: bool = False) -> Any:
     """Override of ``sketch.gram``."""
-    if not alike(A, b, T):
+    if not alike(A, b, T) or 0 in A.shape[-2:] or not fits(A, T, b):
         return NotImplemented
     d, p = A.shape[-1], (A if T is None else T).shape[-1]
     batch = A.shape[:-2] if T is None else np.broadcast_shapes(A.shape[:-2], T.shape[:-2])
@@ -60,7 +60,7 @@ def gram(A: Any, b: Any = None, T: Any = None, *, upper: bool = False) -> Any:
 
 def residual_gradient(A: Any, x: Any, b: Any = None) -> Any:
     """Override of ``sketch.residual_gradient``."""
-    if not alike(A, x, b):
+    if not alike(A, x, b) or 0 in A.shape[-2:] or not fits(A, x, b) or (b is not None and b.shape[-1] != x.shape[-1]):
         return NotImplemented
     d, k = A.shape[-1], x.shape[-1]
     few = kernel_for_few() if k <= FEW else None
@@ -107,6 +107,11 @@ def alike(*arrays: Any) -> bool:
     """Whether all are of one dtype that BLAS and the kernels know, in the byte order of the machine."""
     kind = arrays[0].dtype
     return kind in KINDS and all(x is None or x.dtype == kind for x in arrays)
+
+
+def fits(A: Any, x: Any, b: Any) -> bool:
+    """Whether A x and b have a meaning: the kernels read by address. What has none is left to the body's own words."""
+    return (x is None or 0 != x.shape[-1] and x.shape[-2] == A.shape[-1]) and (b is None or b.shape[-2] == A.shape[-2])
 
 
 def plain(x: Any) -> bool:

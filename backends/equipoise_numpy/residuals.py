@@ -213,6 +213,7 @@ def mix(flat, width, top, bottom, left, right, v, out, ahead):  # type: ignore[n
 def sweep(flat, n, d, by_columns, x, b, size, gradient, square):  # type: ignore[no-untyped-def]
     """The sums of all panels of `size` rows: x (k, d); b (k, n), or (k, 0) for zero; float64 sums (k, d) and (k,)."""
     here, part = np.empty(size, dtype=flat.dtype), np.empty(d, dtype=flat.dtype)
+    side = np.zeros(size, dtype=flat.dtype)  # of its own, so that sums do not hang on where b lies
     zero = numba.int64(0)
     for start in range(0, n, size):
         stop = min(start + size, n)
@@ -221,11 +222,11 @@ def sweep(flat, n, d, by_columns, x, b, size, gradient, square):  # type: ignore
                 mix(flat, n, zero, d, start, stop, x[c], here, size)
             else:
                 dots(flat, d, start, stop, zero, d, x[c], here)
+            if b.shape[1]:
+                side[: stop - start] = b[c, start:stop]
             total = 0.0
             for i in range(stop - start):
-                r = -here[i]
-                if b.shape[1]:
-                    r += b[c, start + i]
+                r = side[i] - here[i]
                 here[i] = r
                 total += np.float64(r) * np.float64(r)
             square[c] += total

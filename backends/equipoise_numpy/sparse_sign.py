@@ -175,7 +175,7 @@ def add_entries(data, columns, which, places, out):  # type: ignore[no-untyped-d
 
 def sparse_sign(parts: Any, key: Any, start: Any, *, m: int, s: int) -> Any:
     """Override of ``sketch.sparse_sign``."""
-    if any(part.dtype not in KINDS for part in parts) or m >= LIMIT:
+    if any(part.dtype not in KINDS or part.shape[-2] != parts[0].shape[-2] for part in parts) or m >= LIMIT:
         return NotImplemented
     sums = [Sums(part, m) for part in parts]
     n = parts[0].shape[-2]
@@ -189,7 +189,7 @@ def sparse_sign(parts: Any, key: Any, start: Any, *, m: int, s: int) -> Any:
 def sparse_sign_lift(parts: Any, key: Any, start: Any, *, n: int, s: int) -> Any:
     """Override of ``sketch.sparse_sign_lift``."""
     m = parts[0].shape[-2]
-    if any(part.dtype not in KINDS for part in parts) or m >= LIMIT:
+    if any(part.dtype not in KINDS or part.shape[-2] != parts[0].shape[-2] for part in parts) or m >= LIMIT:
         return NotImplemented
     flat = [np.ascontiguousarray(part).reshape(math.prod(part.shape[:-2]), *part.shape[-2:]) for part in parts]
     lifted = [np.empty((y.shape[0], n, y.shape[2]), dtype=y.dtype) for y in flat]

@@ -40,6 +40,17 @@ def sample(rng: np.random.Generator, dtype: str) -> Any:
         yield (A, rng.standard_normal((*shape[:-1], 2)).astype(dtype), 1e-6), {}
 
 
+def sample_judge(rng: np.random.Generator, dtype: str) -> Any:
+    """Tall and wide, of one and of several right-hand sides, exact and without a solution."""
+    for shape, k in (((9, 4), 1), ((3, 5), 1), ((9, 4), 2), ((2, 9, 4), 1)):
+        A, x = rng.standard_normal(shape).astype(dtype), rng.standard_normal((*shape[:-2], shape[-1], k)).astype(dtype)
+        values = np.linalg.svd(A, compute_uv=False)
+        for b in (rng.standard_normal((*shape[:-1], k)).astype(dtype), np.zeros((*shape[:-1], k), dtype)):
+            yield (A, b, x, values), {}
+        yield (A, 0 * b, 0 * x, values), {}
+        yield (0 * A, b + 1, x, 0 * values), {}
+
+
 class TestAccuracy:
     @pytest.mark.parametrize("method", ACCURATE)
     @pytest.mark.parametrize("kappa", [1e2, 1e6, 1e10, 1e12, 1e14])

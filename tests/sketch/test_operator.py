@@ -220,6 +220,7 @@ BAD = [
     ("has no blocks", lambda: SKETCHES["tensor_srht"].block(np.ones((10, 1)), 0)),
     ("only kind='tensor_srht'", lambda: SKETCHES["srht"] @ Kronecker(np.ones((5, 1)), np.ones((10, 1)))),
     ("must have \\(5, 10\\) rows", lambda: SKETCHES["tensor_srht"] @ Kronecker(np.ones((4, 1)), np.ones((10, 1)))),
+    ("all parts must have the same rows", lambda: SKETCHES["srht"].sums((np.ones((50, 1)), np.ones((49, 1))))),
     ("no shape", lambda: sketch_operator("gaussian", 4, None, rng=0).shape),
     ("epsilon must be in \\(0, 1\\)", lambda: suggest_rows("srht", 4, epsilon=1.0)),
 ]

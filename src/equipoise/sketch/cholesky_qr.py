@@ -8,7 +8,7 @@ equations of W are harmless. Directions that are not there are dropped before.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,12 +21,12 @@ from .checks import check_sketch
 from .factors import Spectrum, dot, inverse_root, spectrum_of, turned, unit, wide
 from .operator import SketchOperator
 from .passes import Passes
-from .refine import Task, corrections, least_norm, look
+from .refine import Task, corrected, corrections, least_norm, look
 
 __all__ = ["Solved", "cholesky_qr", "root_of"]
 
 CORRECTIONS = 3
-DOUBLE = {"gram": 1e6, "triangle": 1e14}  # the largest condition of the scaled sketch for each branch
+DOUBLE = {"gram": 1e7, "triangle": 1e14}  # the largest condition of the scaled sketch for each branch
 SINGLE = {"gram": 3e2, "triangle": 3e5}
 NEARLY_ORTHONORMAL = (0.02, 50.0)  # eigenvalues of W^T W that a sketch which did its work leaves
 
@@ -90,8 +90,12 @@ def attempt(passes: Passes, spectrum: Spectrum, size: Any, branch: str, tol: Any
         x = least_norm(spectrum, x)
     point = look(passes, x, xp.zeros_like(size, dtype=xp.int32))
     task = Task(passes, root, spectrum, size)
-    steps = min(CORRECTIONS, options["max_steps"])
+    made = int(branch == "gram")  # normal equations lose digits of x before they lose any of the backward error
+    if made:
+        point = corrected(point, task)
+    steps = max(min(CORRECTIONS, options["max_steps"]) - made, 0)
     run = iterate(corrections, point, task, tol=tol, **{**options, "max_steps": steps})
+    run = replace(run, steps=run.steps + made) if made else run
     return Solved(run, spectrum, root, size)
 
 

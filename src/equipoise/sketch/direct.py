@@ -15,7 +15,7 @@ from ..backend import of
 from ..iterate import Iterated, iterate
 from ..kernel import kernel
 from .factors import condition_of, dot, norm_of_columns, spectrum_of, turned, unit, wide
-from .panels import gram
+from .panels import gram, residual_gradient
 from .passes import InMemory, norms
 from .refine import Point, Task, corrections, least_norm, look
 
@@ -79,11 +79,13 @@ def direct(
         return wide_direct(A, b, rcond, tol, root)
     if not backend.traced([A, b]):
         x, values, rank, M = least_squares(A, b, rcond, root=root)
-        if not is_doubtful(A, values):
-            start = look(InMemory(A, b), turned(x), zero_of(x))
-            error = shown_error(A, b, start, values, tol)
+        gradient, square, error, condition = judge(A, b, x, values)
+        if not is_doubtful(A, condition):
+            start = Point(turned(x), turned(gradient), square, zero_of(x))
+            if not backend.to_numpy(error <= tol).all():
+                error = by_gram(A, values, start, norms(b), error)
             if backend.to_numpy(error <= tol).all():
-                return start, Iterated(start, error, start.stage, start.stage, None), rank, condition_of(values), M
+                return start, Iterated(start, error, start.stage, start.stage, None), rank, condition, M
     spectrum = spectrum_of(A, b, rcond)
     start = look(InMemory(A, b), least_norm(spectrum, turned(spectrum.start)), zero_of(b)) if start is None else start
     task = Task(InMemory(A, b), spectrum.preconditioner, spectrum, norms(b))
@@ -95,14 +97,13 @@ def direct(
 def wide_direct(A: Any, b: Any, rcond: float, tol: Any, root: bool) -> tuple[Point, Iterated, Any, Any, Any]:
     """The same for more columns than rows: the solution of least norm, and that of its residual where it is needed."""
     x, values, rank, M = least_squares(A, b, rcond, root=root)
-    frobenius = frobenius_of(values)
-    point = look(InMemory(A, b), turned(x), zero_of(x))
-    error = two_bounds(frobenius, point, norms(b))
+    gradient, square, error, condition = judge(A, b, x, values)
+    steps = zero_of(x)
     if of(A).traced([A, b]) or not of(A).to_numpy(error <= tol).all():
-        x = x + least_squares(A, b - dot(A, x), rcond, root=False)[0]
-        point = look(InMemory(A, b), turned(x), point.stage + 1)
-        error = two_bounds(frobenius, point, norms(b))
-    return point, Iterated(point, error, point.stage, 0 * point.stage, None), rank, condition_of(values), M
+        x, steps = x + least_squares(A, b - dot(A, x), rcond, root=False)[0], steps + 1
+        gradient, square, error, condition = judge(A, b, x, values)
+    point = Point(turned(x), turned(gradient), square, steps)
+    return point, Iterated(point, error, steps, 0 * steps, None), rank, condition, M
 
 
 def frobenius_of(values: Any) -> Any:
@@ -118,12 +119,10 @@ def zero_of(x: Any) -> Any:
     return xp.zeros_like(x[..., 0, :], dtype=xp.int32)
 
 
-def is_doubtful(A: Any, values: Any) -> bool:
+def is_doubtful(A: Any, condition: Any) -> bool:
     """Whether the rank hangs on rounding, or on the units of the columns."""
-    values = of(values).to_numpy(values)
-    u = float(np.finfo(values.dtype).eps) / 2
-    least = values[..., -1] / np.where(values[..., 0] > 0, values[..., 0], 1)
-    return bool(np.any(least <= 1e3 * u)) or (bool(np.any(least <= 1e-3 * u**0.5)) and has_uneven_columns(A))
+    worst, u = float(np.max(of(condition).to_numpy(condition))), unit(A)
+    return worst * 1e3 * u >= 1 or (worst * 1e-3 * u**0.5 >= 1 and has_uneven_columns(A))
 
 
 def has_uneven_columns(A: Any) -> bool:
@@ -137,14 +136,15 @@ def has_uneven_columns(A: Any) -> bool:
 # What is known of the backward error without singular vectors
 
 
-def shown_error(A: Any, b: Any, point: Point, values: Any, tol: Any) -> Any:
-    """A bound of the backward error that is small enough, or the best there is; shape (..., k)."""
-    backend = of(A)
-    frobenius, size = frobenius_of(values), norms(b)
-    error = two_bounds(frobenius, point, size)
-    if backend.to_numpy(error <= tol).all():
-        return error
-    return by_gram(A, frobenius, values[..., -1:], point, size, error)
+@kernel("sketch.judge")
+def judge(A: Any, b: Any, x: Any, values: Any) -> tuple[Any, Any, Any, Any]:
+    """A^T r, |r|^2 of each right-hand side, a bound of the backward error, (..., k), and the condition of A.
+
+    `x`, shape (..., d, k), is the solution, and `values` are the singular values of A.
+    """
+    gradient, square = residual_gradient(A, x, b)
+    error = two_bounds(frobenius_of(values), Point(turned(x), turned(gradient), square, None), norms(b))
+    return gradient, square, error, condition_of(values)
 
 
 def two_bounds(frobenius: Any, point: Point, b: Any) -> Any:
@@ -163,7 +163,7 @@ def two_bounds(frobenius: Any, point: Point, b: Any) -> Any:
     return xp.where(some, error, 0.0 * (first + residual))
 
 
-def by_gram(A: Any, frobenius: Any, least: Any, point: Point, size: Any, otherwise: Any) -> Any:
+def by_gram(A: Any, values: Any, point: Point, size: Any, otherwise: Any) -> Any:
     """The estimate of Karlson and Walden from A^T A, where squares do not hide the least singular value.
 
     It is |(A^T A + c I)^(-1/2) A^T r| theta / sqrt(q), as in :func:`equipoise.sketch.factors.backward_error`; the
@@ -172,7 +172,7 @@ def by_gram(A: Any, frobenius: Any, least: Any, point: Point, size: Any, otherwi
     xp = namespace(A)
     G, _ = gram(A, None, None)
     G, x, g, square = (wide(y) for y in (G, point.x, point.gradient, point.square))
-    frobenius, least, size = wide(frobenius), wide(least), wide(size)
+    frobenius, least, size = wide(frobenius_of(values)), wide(values[..., -1:]), wide(size)
     some = (size > 0) & (frobenius > 0)
     theta = frobenius / xp.where(some, size, xp.ones_like(size))
     q = 1.0 + theta**2 * xp.asarray(xp.sum(x * x, axis=-1))

@@ -193,7 +193,10 @@ class SketchOperator:
 
     def sums(self, parts: tuple[Any, ...], start: int = 0) -> tuple[Any, ...]:
         """The unscaled share of a block of rows, of several arrays (..., rows, k) at once: randomness is made once."""
-        check_width(parts[0], start + parts[0].shape[-2])
+        n = parts[0].shape[-2]
+        if any(x.shape[-2] != n for x in parts):
+            raise ValueError(f"all parts must have the same rows, got shapes {', '.join(map(shape_text, parts))}")
+        check_width(parts[0], start + n)
         return tuple(KINDS[self.kind].sums(self, tuple(parts), start))
 
     def scaled(self, sums: Any) -> Any:
