@@ -94,7 +94,7 @@ def lstsq(
     if method == "direct":
         raise ValueError("method 'direct' needs all of A in memory; use 'cholesky_qr', which is as accurate")
     passes = DaskPasses(A, b)
-    ran, tol = settings_for(A, passes.sides, method, kind, sketch_rows, epsilon, tol)
+    ran, tol = settings_for(A, passes.sides, method, kind, sketch_rows, epsilon, delta, tol)
     ran = "cholesky_qr" if ran == "direct" else ran  # what is small, or would gain nothing by one sketch
     check_limits(tol, max_steps, check_every)
     low, high = key(rng)

@@ -42,7 +42,7 @@ def judge(A: Any, b: Any, x: Any, values: Any) -> Any:
         size = math.sqrt(float(sides @ sides) + float(side @ side))
         first = math.sqrt(float(slope @ slope))
         error = min(first, residual / size) if size > 0 else first
-    elif not residual == 0 and not frobenius == 0:
-        error = math.nan
+    if not math.isfinite(residual) or (residual > 0 and frobenius > 0 and residual * frobenius == 0):
+        error = math.nan  # squares that are no numbers any more tell nothing
     kind = values.dtype
     return g, square, np.array([error], dtype=kind), np.array(condition, dtype=kind)

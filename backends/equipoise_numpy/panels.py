@@ -111,7 +111,7 @@ def alike(*arrays: Any) -> bool:
 
 def fits(A: Any, x: Any, b: Any) -> bool:
     """Whether A x and b have a meaning: the kernels read by address. What has none is left to the body's own words."""
-    return (x is None or 0 != x.shape[-1] and x.shape[-2] == A.shape[-1]) and (b is None or b.shape[-2] == A.shape[-2])
+    return (x is None or (x.shape[-1] > 0 and x.shape[-2] == A.shape[-1])) and (b is None or b.shape[-2] == A.shape[-2])
 
 
 def plain(x: Any) -> bool:

@@ -168,6 +168,11 @@ class TestTall:
         np.testing.assert_allclose(leverage_scores(A), oracle(A), rtol=1e-11)
 
 
+def test_rows_that_are_equal_add_no_rank() -> None:
+    A = np.repeat(rng.standard_normal((5, 100)), 300, 0)
+    assert abs(leverage_scores(A).sum() - 5) < 1e-10
+
+
 class TestSketched:
     def test_auto_is_exact_while_that_is_affordable(self, monkeypatch: pytest.MonkeyPatch) -> None:
         few, many = rng.standard_normal((40, 5)), rng.standard_normal((45, 40))

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 import scipy.sparse
+import scipy.sparse.linalg
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -142,6 +143,59 @@ class TestKnownAnswers:
         assert int(result.rank) == 9
         np.testing.assert_allclose(result.x, np.linalg.pinv(A) @ SIDE, atol=1e-13)
         assert abs(result.residual_norm - np.linalg.norm(SIDE - A @ result.x)) < 1e-11
+
+    @pytest.mark.parametrize("method", ACCURATE)
+    @pytest.mark.parametrize("seed", range(4))
+    def test_missing_directions_among_uneven_columns(self, method: str, seed: int) -> None:
+        """Columns that agree, some in other units: no noise of a null vector may be blown up."""
+        r = np.random.default_rng(seed)
+        A, b, scale = r.standard_normal((800, 12)), r.standard_normal(800), 10.0 ** r.uniform(-12, 12, 12)
+        A[:, 5] = A[:, 6]
+        scale[6] = scale[5] if seed % 2 else scale[6]
+        result = lstsq(A * scale, b, method=method)
+        best = np.linalg.lstsq(np.delete(A, 5, 1), b)[1][0] ** 0.5
+        assert int(result.rank) == 11
+        assert abs(np.linalg.norm(b - (A * scale) @ result.x) / best - 1) < 1e-12
+        assert abs(result.x * scale).max() < 10
+
+    def test_rows_that_are_equal_add_no_rank(self) -> None:
+        """One long QR adds their rounding up to 40 u and more."""
+        for A in (np.ones((2000, 2)), np.repeat(rng.standard_normal((5, 30)), 600, 0)):
+            b = rng.standard_normal(len(A))
+            result = lstsq(A, b, method="direct")
+            assert result.converged
+            assert int(result.rank) == min(A.shape[1] - 1, 5)
+            np.testing.assert_allclose(result.x, np.linalg.pinv(A, rcond=1e-10) @ b, atol=1e-12)
+        x = jax.jit(lambda A, b: lstsq(A, b).x)(np.ones((2000, 2)), np.arange(2000.0))
+        np.testing.assert_allclose(x, 499.75)
+
+    @pytest.mark.parametrize("method", [*ACCURATE, "sketch_solve"])
+    def test_right_hand_sides_of_any_size(self, method: str) -> None:
+        rows = {"sketch_rows": 100} if method == "sketch_solve" else {}
+        for dtype, factor in (
+            ("float32", 2.0**70),
+            ("float32", 2.0**-100),
+            ("float64", 2.0**700),
+            ("float64", 2.0**-900),
+        ):
+            A, b = TALL.astype(dtype), np.stack([SIDE, 0 * SIDE], axis=1).astype(dtype)
+            plain = lstsq(A, b, method=method, **rows)
+            large = lstsq(A, b * np.dtype(dtype).type(factor), method=method, **rows)
+            assert np.all(large.converged)
+            assert not large.x[:, 1].any()
+            tiny = 1e-5 if dtype == "float32" else 1e-13
+            np.testing.assert_allclose(large.x / factor, plain.x, atol=tiny)
+            np.testing.assert_allclose(large.residual_norm / factor, plain.residual_norm, rtol=1e-5)
+
+    def test_squares_that_overflow_are_not_called_right(self) -> None:
+        """Under a transformation nothing is scaled, and the code tells."""
+        code = jax.jit(lambda A, b: lstsq(A, b, method="cholesky_qr").code)(TALL, SIDE * 1e200)
+        assert int(code) == Status.NOT_FINITE
+
+    @pytest.mark.parametrize("kappa", [1e14, 3e14])
+    def test_the_last_digits_of_a_consistent_system(self, kappa: float) -> None:
+        A, b, _ = conditioned(1500, 40, kappa, 1e-10)
+        assert lstsq(A, b, method="cholesky_qr").converged
 
     def test_pytorchs_gels_is_no_reference(self) -> None:
         """pytorch #11174: the default driver of torch on the GPU, gels, takes full rank for granted; ours does not."""
@@ -281,6 +335,9 @@ class TestOperators:
             warnings.simplefilter("ignore", UserWarning)  # torch says that its sparse tensors are in beta
             there = torch.tensor(A.toarray()).to_sparse_csr()
         np.testing.assert_allclose(lstsq(there, torch.tensor(b)).x, exact, atol=1e-13)
+        np.testing.assert_allclose(lstsq(scipy.sparse.linalg.aslinearoperator(A), b).x, exact, atol=1e-13)
+        with pytest.raises(ValueError, match="products with A, or with its transpose, are not finite"):
+            lstsq(Own(A.toarray() * np.nan), b)
         sketched = lstsq(A, b, method="sketch_solve", sketch_rows=200)
         assert sketched.kind == "sparse_sign"
         best = np.linalg.norm(b - A @ exact)
@@ -308,6 +365,8 @@ class TestAuto:
         result = lstsq(TALL, SIDE, epsilon=0.1)
         assert result.method == "direct"
         assert result.converged
+        assert lstsq(TALL, SIDE, epsilon=1e-200).method == "direct"
+        assert lstsq(TALL, SIDE, epsilon=0.99, delta=1e-9).method == "direct"
         given = lstsq(TALL, SIDE, method="sketch_solve", sketch_rows=500)
         assert (given.method, given.sketch_rows) == ("sketch_solve", 500)
 
@@ -375,6 +434,12 @@ class TestReports:
         with pytest.warns(eq.ConvergenceWarning):
             stopped = lstsq(TALL, SIDE, method="spir", callback=lambda info: True)
         assert stopped.status == Status.STOPPED
+        looks: list[Any] = []
+        A, b, _ = conditioned(600, 12, 1e12, 1e-6)
+        with pytest.warns(eq.ConvergenceWarning):
+            stopped = lstsq(A, b, method="cholesky_qr", tol=1e-18, callback=lambda info: looks.append(info) or True)
+        assert stopped.status == Status.STOPPED
+        assert len(looks) == 1
 
     def test_under_jit_the_code_tells(self) -> None:
         code = jax.jit(lambda A, b: lstsq(A, b, method="cholesky_qr", tol=1e-30).code)(TALL, SIDE)
@@ -415,6 +480,9 @@ BAD: list[tuple[type[Exception], str, Any]] = [
     (ValueError, "max_steps must be at least 1", lambda: lstsq(TALL, SIDE, max_steps=0)),
     (ValueError, "at most 1024", lambda: lstsq(TALL, SIDE, method="sketch_solve", kind="srht", sketch_rows=1025)),
     (TypeError, "rng must be", lambda: lstsq(TALL, SIDE, rng=None)),
+    (TypeError, "b is a numpy.matrix", lambda: lstsq(TALL, SIDE[:, None].view(np.matrix))),
+    (ValueError, "at least one member in its batch", lambda: lstsq(np.ones((0, 9, 2)), np.ones((0, 9)))),
+    (TypeError, "rcond must be a plain number", lambda: jax.jit(lambda c: lstsq(TALL, SIDE, rcond=c))(1e-9)),
 ]
 
 

@@ -221,6 +221,9 @@ BAD = [
     ("only kind='tensor_srht'", lambda: SKETCHES["srht"] @ Kronecker(np.ones((5, 1)), np.ones((10, 1)))),
     ("must have \\(5, 10\\) rows", lambda: SKETCHES["tensor_srht"] @ Kronecker(np.ones((4, 1)), np.ones((10, 1)))),
     ("all parts must have the same rows", lambda: SKETCHES["srht"].sums((np.ones((50, 1)), np.ones((49, 1))))),
+    ("masked array", lambda: SKETCHES["srht"] @ np.ma.masked_array(np.ones((50, 1)))),
+    ("up to 2\\^63", lambda: sketch_operator("rademacher", 4, None, rng=0).block(np.ones((2, 1)), 2**63)),
+    ("more rows than can be counted", lambda: suggest_rows("srht", 4, epsilon=1e-200)),
     ("no shape", lambda: sketch_operator("gaussian", 4, None, rng=0).shape),
     ("epsilon must be in \\(0, 1\\)", lambda: suggest_rows("srht", 4, epsilon=1.0)),
 ]

@@ -16,7 +16,7 @@ from ..arrays import namespace, shape_text
 from ..boundary import public
 from ..checks import check_limits, check_mask, number
 from ..record import record, static
-from .checks import first_bad_row, is_finite
+from .checks import check_dtype, check_plain, first_bad_row, is_finite
 from .factors import unit
 from .lstsq import apart, together
 from .operator import SketchOperator, check_inside, check_numbers, check_whole
@@ -233,6 +233,8 @@ class Accumulator(Generic[Array_]):
     def _parts(self, A_block: Any, b_block: Any, start: int) -> tuple[tuple[Any, ...], tuple[bool, bool], int]:
         """The blocks as matrices, whether they came as vectors, and their rows."""
         check_numbers("A_block", A_block)
+        check_plain("A_block", A_block)
+        check_dtype("A_block", A_block)
         check_mask("A_block", A_block)
         if A_block.ndim < 1:
             raise ValueError("A_block must have shape (rows,) or (..., rows, d), got a 0-d array")

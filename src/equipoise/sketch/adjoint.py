@@ -13,7 +13,7 @@ from ..arrays import library, namespace
 from ..backend import of
 from ..implicit import differentiable
 from ..iterate import iterate, stepwise
-from ..record import leaves, plain
+from ..record import leaves
 from .factors import dot, turned, unit, wide
 from .passes import ByProducts, InMemory, norms
 from .refine import Task
@@ -34,7 +34,7 @@ def product(A: Any, x: Any) -> Any:
     """A x for columns x."""
     if library(A):
         return dot(A, x)
-    return turned(plain(A).matvec(turned(x)))
+    return ByProducts(A, x).times(x)
 
 
 def outer(A: Any, u: Any, v: Any) -> Any:

@@ -29,13 +29,22 @@ def check_matrix(A: Any) -> tuple[int, int]:
         raise TypeError(f"A must be an array, a sparse matrix or an operator, got {type(A).__name__}")
     else:
         check_mask("A", A)
+        check_plain("A", A)
         if A.ndim < 2:
             raise ValueError(f"A must have shape (..., n, d), got {shape_text(A)}")
         check_dtype("A", A)
         n, d = A.shape[-2:]
+    if library(A) and 0 in A.shape[:-2]:
+        raise ValueError(f"A must have at least one member in its batch, got shape {shape_text(A)}")
     if d == 0 or n == 0:
         raise ValueError(f"A must have at least one row and one column, got shape ({n}, {d})")
     return int(n), int(d)
+
+
+def check_plain(name: str, x: Any) -> None:
+    """numpy's matrices multiply and slice in their own way."""
+    if isinstance(x, np.matrix):
+        raise TypeError(f"{name} is a numpy.matrix; pass numpy.asarray({name})")
 
 
 def check_dtype(name: str, x: Any) -> None:
@@ -50,6 +59,7 @@ def check_sides(A: Any, b: Any, n: int) -> bool:
     if not library(b):
         raise TypeError(f"b must be an array, got {type(b).__name__}")
     check_mask("b", b)
+    check_plain("b", b)
     if library(A):
         namespace(A, b)
     check_dtype("b", b)
@@ -109,6 +119,8 @@ def complain(A: Any, b: Any) -> None:
             row = first_bad_row(x)
             if row is not None:
                 raise ValueError(f"{name} must be finite, got a number that is not in row {row}")
+    if not library(A) and not isinstance(A, CSR):
+        raise ValueError("products with A, or with its transpose, are not finite")
     raise ValueError("the sketch of A or b overflowed: scale them down")
 
 

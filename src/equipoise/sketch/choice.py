@@ -9,7 +9,7 @@ from ..arrays import library
 from ..checks import number
 from .factors import unit
 from .kinds import KINDS
-from .operator import SketchOperator, check_inside, check_whole, sketch_operator, suggest_rows
+from .operator import SketchOperator, check_inside, check_whole, rows_for, sketch_operator
 
 __all__ = ["check_settings", "settings_for", "sketches_for"]
 
@@ -33,11 +33,15 @@ def check_settings(method: str, kind: str | None, rows: Any, epsilon: Any, delta
                 f"epsilon belongs to method 'sketch_solve', got method {method!r}, which solves to rounding"
             )
     check_inside("delta", delta)
+    if rcond is not None and number("rcond", rcond) is None:
+        raise TypeError("rcond must be a plain number under a transformation, which cannot look into an array")
     if rcond is not None and not 0 <= (number("rcond", rcond) or 0.0) < 1:
         raise ValueError(f"rcond must be in [0, 1), got {rcond}")
 
 
-def settings_for(A: Any, b: Any, method: str, kind: str | None, rows: Any, epsilon: Any, tol: Any) -> tuple[str, Any]:
+def settings_for(
+    A: Any, b: Any, method: str, kind: str | None, rows: Any, epsilon: Any, delta: float, tol: Any
+) -> tuple[str, Any]:
     """The method that runs, and its tolerance."""
     n, d = A.shape[-2:]
     wanted = "sketch_solve" if epsilon is not None else method
@@ -51,13 +55,13 @@ def settings_for(A: Any, b: Any, method: str, kind: str | None, rows: Any, epsil
             f"a sparse matrix or operator needs n >= d and method 'spir' or 'sketch_solve', got {method!r} "
             f"and shape ({n}, {d}); convert it to an array for 'direct'"
         )
-    method = chosen(A, method, epsilon, rows, kind)
+    method = chosen(A, method, epsilon, delta, rows, kind)
     if tol is None:
         tol = 4.0 * unit(b) if method != "sketch_solve" else math.inf if epsilon is None else epsilon
     return method, tol
 
 
-def chosen(A: Any, method: str, epsilon: Any, rows: Any, kind: str | None) -> str:
+def chosen(A: Any, method: str, epsilon: Any, delta: float, rows: Any, kind: str | None) -> str:
     """The method for ``auto``, and for a sketch that would save nothing."""
     n, d = A.shape[-2:]
     if method == "auto":
@@ -69,7 +73,7 @@ def chosen(A: Any, method: str, epsilon: Any, rows: Any, kind: str | None) -> st
             return "direct"
         else:
             return "cholesky_qr"
-    if method == "sketch_solve" and rows is None and suggest_rows(kind or "srht", d, epsilon=epsilon) >= n / 2:
+    if method == "sketch_solve" and rows is None and rows_for(d, epsilon, delta) >= n / 2:
         return "direct" if library(A) else "spir"
     return "direct" if n < d and library(A) else method
 

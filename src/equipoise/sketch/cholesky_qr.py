@@ -17,13 +17,14 @@ from ..arrays import namespace
 from ..backend import of
 from ..checks import number
 from ..iterate import Iterated, iterate
+from ..result import Status
 from .checks import check_sketch
 from .factors import Spectrum, dot, inverse_root, spectrum_of, turned, unit, wide
 from .operator import SketchOperator
 from .passes import Passes
 from .refine import Task, corrected, corrections, least_norm, look
 
-__all__ = ["Solved", "cholesky_qr", "root_of"]
+__all__ = ["Solved", "cholesky_qr", "reachable", "root_of", "was_stopped", "worst"]
 
 CORRECTIONS = 3
 DOUBLE = {"gram": 1e7, "triangle": 1e14}  # the largest condition of the scaled sketch for each branch
@@ -113,6 +114,19 @@ def worst(run: Iterated) -> float:
     return float("inf") if np.isnan(error).any() else float(error.max(initial=0.0))
 
 
+def was_stopped(run: Iterated) -> bool:
+    """Whether somebody asked to stop."""
+    backend = of(run.code)
+    if backend.traced([run.code]):
+        return False
+    return bool(np.isin(backend.to_numpy(run.code), (Status.STOPPED, Status.INTERRUPTED)).any())
+
+
+def reachable(passes: Passes, tol: Any) -> float:
+    """An error below which nothing else is worth a try."""
+    return max(4.0 * unit(passes.sides), number("tol", tol) or 0.0)
+
+
 def cholesky_qr(
     passes: Passes, sketches: Callable[[int], SketchOperator], rcond: float, tol: Any, **options: Any
 ) -> Solved:
@@ -122,7 +136,7 @@ def cholesky_qr(
     sketch may miss a direction of A.
     """
     best: Solved | None = None
-    enough = max(4.0 * unit(passes.sides), number("tol", tol) or 0.0)
+    enough = reachable(passes, tol)
     for k in range(2):
         SA, Sb, size = passes.sketched(sketches(k))
         check_sketch(SA, Sb, passes)
@@ -134,7 +148,7 @@ def cholesky_qr(
             solved = attempt(passes, spectrum, size, branch, tol, options)
             if best is None or worst(solved.run) < worst(best.run):
                 best = solved
-            if worst(best.run) <= enough:
+            if worst(best.run) <= enough or was_stopped(solved.run):
                 return best
         if unknown:
             break

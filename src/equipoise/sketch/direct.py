@@ -160,7 +160,9 @@ def two_bounds(frobenius: Any, point: Point, b: Any) -> Any:
     sides = point.x * frobenius[..., None]
     second = residual / xp.where(some, xp.sqrt(xp.sum(sides * sides, axis=-1) + b * b), xp.ones_like(residual))
     error = xp.where(second < first, second, first)
-    return xp.where(some, error, 0.0 * (first + residual))
+    error = xp.where(some, error, 0.0 * (first + residual))
+    lost = ~xp.isfinite(residual) | (some & (residual * frobenius == 0))  # squares that are no numbers any more
+    return xp.where(lost, xp.nan * residual, error)
 
 
 def by_gram(A: Any, values: Any, point: Point, size: Any, otherwise: Any) -> Any:

@@ -11,7 +11,18 @@ from ..arrays import like, namespace
 from ..backend import of
 from ..record import record
 
-__all__ = ["Spectrum", "backward_error", "condition_of", "dot", "inverse_root", "spectrum_of", "turned", "unit", "wide"]
+__all__ = [
+    "Spectrum",
+    "backward_error",
+    "condition_of",
+    "dot",
+    "inverse_root",
+    "spectrum_of",
+    "triangle_of",
+    "turned",
+    "unit",
+    "wide",
+]
 
 
 def unit(x: Any) -> float:
@@ -93,15 +104,31 @@ def spectrum_of(SA: Any, Sb: Any, rcond: float) -> Spectrum:
     SA, Sb = wide(SA), wide(Sb)
     scale = norm_of_columns(SA)
     scale = xp.where(scale > 0, scale, xp.ones_like(scale))
-    SA = SA / scale[..., None, :]
-    Q, triangle = xp.linalg.qr(SA)
+    triangle, b = triangle_of(SA / scale[..., None, :], Sb)
     U, values, Vt = xp.linalg.svd(triangle, full_matrices=False)
     largest = values[..., :1]
     kept = (values > rcond * largest) & (largest > 0)
     weights = xp.where(kept, 1.0 / xp.where(kept, values, xp.ones_like(values)), xp.zeros_like(values))
-    b = dot(turned(U), dot(turned(Q), Sb))
-    start = dot(turned(Vt), weights[..., :, None] * b) / scale[..., :, None]
+    start = dot(turned(Vt), weights[..., :, None] * dot(turned(U), b)) / scale[..., :, None]
     return Spectrum(scale, values, turned(Vt), kept, rcond * largest[..., 0], triangle, start)
+
+
+def triangle_of(A: Any, b: Any) -> tuple[Any, Any]:
+    """R of A = Q R, and Q^T b, by panels of rows whose triangles are factorised again.
+
+    One factorisation of a tall matrix adds up rounding along its rows: where many are equal, by so much that a rank
+    that is not there is found.
+    """
+    xp, d, both = namespace(A), A.shape[-1], namespace(A).concat([A, b], axis=-1)
+    width = both.shape[-1]
+    size = max(64, 2 * width)
+    while both.shape[-2] > 2 * size:
+        n = both.shape[-2]
+        spare = xp.zeros((*both.shape[:-2], -n % size, width), **like(both))
+        panels = xp.reshape(xp.concat([both, spare], axis=-2), (*both.shape[:-2], -1, size, width))
+        both = xp.reshape(xp.linalg.qr(panels)[1], (*both.shape[:-2], -1, width))
+    R = xp.linalg.qr(both)[1]
+    return R[..., :d, :d], R[..., :d, d:]
 
 
 def condition_of(values: Any) -> Any:
@@ -146,6 +173,7 @@ def backward_error(spectrum: Spectrum, x: Any, gradient: Any, square: Any, size:
     x, gradient = x * spectrum.scale[..., None, :], gradient / spectrum.scale[..., None, :]
     values = xp.where(spectrum.kept, spectrum.values, spectrum.cut[..., None] + 0.0 * spectrum.values)
     frobenius = xp.sqrt(xp.asarray(xp.sum(spectrum.values**2, axis=-1)))[..., None]
+    seen = xp.isfinite(size) & xp.isfinite(square)  # squares that are no numbers any more tell nothing
     some = (size > 0) & (frobenius > 0)
     theta = frobenius / xp.where(some, size, xp.ones_like(size))
     q = 1.0 + theta**2 * xp.asarray(xp.sum(x * x, axis=-1))
@@ -154,4 +182,4 @@ def backward_error(spectrum: Spectrum, x: Any, gradient: Any, square: Any, size:
     ratio = w / xp.sqrt(xp.where(below > 0, below, xp.ones_like(below)))
     eta = theta / xp.sqrt(q) * xp.sqrt(xp.asarray(xp.sum(ratio * ratio, axis=-1)))
     made = eta / xp.where(some, frobenius, xp.ones_like(size))
-    return xp.where(some, made, 0.0 * gradient[..., 0])
+    return xp.where(seen, xp.where(some, made, 0.0 * gradient[..., 0]), xp.nan * square)

@@ -23,7 +23,7 @@ from ..implicit import differentiable
 from ..operators import CSR, Dense, as_operator
 from ..random import Stream, key, normal, words_of
 from .checks import check_matrix
-from .factors import Spectrum, dot, inverse_root, norm_of_columns, spectrum_of, turned, unit, wide
+from .factors import Spectrum, dot, inverse_root, norm_of_columns, spectrum_of, triangle_of, turned, unit, wide
 from .operator import sketch_operator
 from .panels import gram, row_squares
 
@@ -64,7 +64,7 @@ def factorised_root(A: Any) -> tuple[Any, Any]:
     xp = namespace(A)
     norms = norm_of_columns(A)
     norms = xp.where(norms > 0, norms, xp.ones_like(norms))
-    _, s, vt = xp.linalg.svd(xp.linalg.qr(A / norms[..., None, :], mode="reduced")[1], full_matrices=False)
+    _, s, vt = xp.linalg.svd(triangle_of(A / norms[..., None, :], A[..., :0])[0], full_matrices=False)
     kept = s > 30.0 * unit(A) * s[..., :1]
     inverse = xp.where(kept, 1.0 / xp.where(kept, s, xp.ones_like(s)), xp.zeros_like(s))
     P = turned(vt) * inverse[..., None, :] / norms[..., :, None]

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..arrays import A as Array_
 from ..arrays import library, namespace
+from ..backend import of
 from ..boundary import public
 from ..checks import check_limits
 from ..operators import Dense, LinearOperator, as_operator
@@ -18,6 +19,7 @@ from .checks import check_matrix, check_sides, columns_of
 from .choice import check_settings, settings_for, sketches_for
 from .factors import unit
 from .operator import suggest_rows
+from .passes import norms
 from .result import LstsqResult, report_on
 from .solve import assembled, sketch_of, solve_accurately, solve_sketched
 
@@ -36,6 +38,31 @@ def together(A: Any, b: Any, vectors: bool) -> tuple[Any, Any, Any]:
     batch = np.broadcast_shapes(tuple(A.shape[:-2]), tuple(b.shape[:-2]))
     A = xp.broadcast_to(A, (*batch, *A.shape[-2:]))
     return A, xp.broadcast_to(b, (*batch, *b.shape[-2:])), (None, vectors)
+
+
+def moderate(b: Any) -> tuple[Any, Any]:
+    """b, and None; or, where squares of it overflow or vanish, b with columns near 1, and their powers of two."""
+    xp, backend = namespace(b), of(b)
+    if backend.traced([b]):
+        return b, None
+    with np.errstate(all="ignore"):
+        sizes = backend.to_numpy(norms(backend.stop_gradient(b)))
+        reach = float(xp.finfo(b.dtype).max) ** 0.375
+        if ((sizes > 1 / reach) & (sizes < reach)).all():
+            return b, None
+        largest = backend.to_numpy(xp.max(xp.abs(backend.stop_gradient(b)), axis=-2))
+    powers = np.where(np.isfinite(largest) & (largest > 0), np.exp2(np.frexp(largest)[1].astype(largest.dtype)), 1.0)
+    size = backend.lend(powers.astype(largest.dtype), b)
+    return b / size[..., None, :], size
+
+
+def enlarged(result: LstsqResult[Any], size: Any) -> LstsqResult[Any]:
+    """The way back."""
+    if size is None:
+        return result
+    deviation = None if result.deviation is None else result.deviation * size[..., None, :]
+    x, norm = result.x * size[..., None, :], result.residual_norm * size
+    return replace(result, x=x, residual_norm=norm, deviation=deviation)
 
 
 def apart(result: LstsqResult[Any], shape: Any) -> LstsqResult[Any]:
@@ -71,10 +98,11 @@ def lstsq_of(A: Any, b: Any, **settings: Any) -> LstsqResult[Any]:
     kind, rows, epsilon, delta = (settings[k] for k in ("kind", "sketch_rows", "epsilon", "delta"))
     check_settings(settings["method"], kind, rows, epsilon, delta, settings["rcond"], d)
     low, high = key(settings["rng"])
-    method, tol = settings_for(A, b, settings["method"], kind, rows, epsilon, settings["tol"])
+    method, tol = settings_for(A, b, settings["method"], kind, rows, epsilon, delta, settings["tol"])
     check_limits(tol, settings["max_steps"], settings["check_every"])
     rcond = 30.0 * unit(b) if settings["rcond"] is None else float(settings["rcond"])
     A, b, shape = together(A, b, vectors)
+    b, size = moderate(b)
     with np.errstate(all="ignore"):  # what is not finite is told in words
         if method == "sketch_solve":
             name = kind or ("srht" if library(A) else "sparse_sign")
@@ -86,7 +114,7 @@ def lstsq_of(A: Any, b: Any, **settings: Any) -> LstsqResult[Any]:
             fixed = {"kind": kind, "rows": rows, "rcond": rcond, "seed": low + (high << 32), "method": method}
             out = solve_accurately(A, b, tol, **fixed, **watching, max_steps=settings["max_steps"])
             result = assembled(out, method, sketches_for(method, kind, rows, (n, d), 0))
-    result = apart(result, shape)
+    result = apart(enlarged(result, size), shape)
     report_on(result, tol)
     return result
 

@@ -18,12 +18,13 @@ from ..arrays import is_floating, library, namespace, shape_text
 from ..arrays import like as like_of
 from ..backend import of
 from ..boundary import public
+from ..checks import check_mask
 from ..operators import CSR, Dense, Kronecker
 from ..random import key
 from ..record import record, static
 from .kinds import KINDS
 
-__all__ = ["SketchOperator", "TransposedSketch", "sketch_operator", "suggest_rows"]
+__all__ = ["SketchOperator", "TransposedSketch", "rows_for", "sketch_operator", "suggest_rows"]
 
 
 @record
@@ -196,6 +197,8 @@ class SketchOperator:
         n = parts[0].shape[-2]
         if any(x.shape[-2] != n for x in parts):
             raise ValueError(f"all parts must have the same rows, got shapes {', '.join(map(shape_text, parts))}")
+        if start + n > 2**63:
+            raise ValueError(f"rows are counted up to 2^63, got start {start} and {n} rows")
         check_width(parts[0], start + n)
         return tuple(KINDS[self.kind].sums(self, tuple(parts), start))
 
@@ -429,8 +432,17 @@ def suggest_rows(kind: str, d: int, *, epsilon: float, delta: float = 0.05) -> i
     d = check_whole("d", d, 1)
     check_inside("epsilon", epsilon)
     check_inside("delta", delta)
-    m = max(d + 1, math.ceil(2 * d * math.log(2 * d / delta) / epsilon**2))
+    needed = rows_for(d, epsilon, delta)
+    if needed > 2.0**62:
+        raise ValueError(f"epsilon = {epsilon} would need more rows than can be counted")
+    m = max(d + 1, math.ceil(needed))
     return -(-m // 8) * 8 if kind == "sparse_sign" else m
+
+
+def rows_for(d: int, epsilon: float, delta: float) -> float:
+    """What `epsilon` asks for, as a number of any size."""
+    wanted = 2 * d * (math.log(2 * d) - math.log(delta))
+    return wanted / epsilon / epsilon if epsilon > 1e-100 else math.inf
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -458,6 +470,7 @@ def check_numbers(name: str, A: Any) -> None:
     """A floating array."""
     if not library(A):
         raise TypeError(f"{name} must be an array (numpy, torch, jax, cupy), got {type(A).__name__}")
+    check_mask(name, A)
     if not is_floating(A):
         raise ValueError(f"{name} must hold floating-point numbers, got dtype {A.dtype}; convert it first")
 
@@ -487,6 +500,6 @@ def check_probabilities(kind: str, p: Any, n: Any) -> tuple[float, ...]:
 
 
 def np_dtype(x: Any) -> str:
-    """The name of the dtype of `x` as numpy writes it, float64 for what numpy lacks."""
+    """The dtype in which weights for `x` are made: as wide as `x`, or nearly."""
     name = str(x.dtype).rpartition(".")[2]
-    return name if name in ("float16", "float32", "float64") else "float32"
+    return "float32" if name in ("float16", "bfloat16", "float32") else "float64"

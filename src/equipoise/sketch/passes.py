@@ -114,12 +114,16 @@ class ByProducts:
         return self.b
 
     def times(self, x: Any) -> Any:
-        """A x for columns x."""
+        """A x for columns x; scipy's operators take them as they are."""
+        if hasattr(plain(self.A), "matmat"):
+            return plain(self.A).matmat(x)
         xp = namespace(x)
         return xp.matrix_transpose(plain(self.A).matvec(xp.matrix_transpose(x)))
 
     def turned(self, y: Any) -> Any:
         """A^T y for columns y."""
+        if hasattr(plain(self.A), "rmatmat"):
+            return plain(self.A).rmatmat(y)
         xp = namespace(y)
         return xp.matrix_transpose(plain(self.A).rmatvec(xp.matrix_transpose(y)))
 
@@ -130,8 +134,8 @@ class ByProducts:
             return S @ A, S @ self.b, norms(self.b)
         xp = namespace(self.b)
         eye = xp.eye(S.m, **like(self.b))
-        blocks = [A.rmatvec(xp.matrix_transpose(S.T @ eye[:, k : k + COLUMNS])) for k in range(0, S.m, COLUMNS)]
-        return xp.concat(blocks, axis=-2), S @ self.b, norms(self.b)
+        blocks = [self.turned(S.T @ eye[:, k : min(k + COLUMNS, S.m)]) for k in range(0, S.m, COLUMNS)]
+        return xp.matrix_transpose(xp.concat(blocks, axis=-1)), S @ self.b, norms(self.b)
 
     def residual_gradient(self, x: Any) -> tuple[Any, Any]:
         """A product and one with the transpose."""

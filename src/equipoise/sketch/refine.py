@@ -17,6 +17,10 @@ from .passes import Passes
 __all__ = ["Point", "Task", "corrections", "least_norm", "look"]
 
 
+NOISE = 1e3  # units in the last place of a singular vector
+FAR = 1e2  # lengths of x
+
+
 @record
 class Point:
     """A candidate, and what one pass over A says of it; a right-hand side is a member of the batch.
@@ -72,12 +76,17 @@ corrections = stepwise(corrected, error_of)
 def least_norm(spectrum: Spectrum, x: Any) -> Any:
     """x, shape (..., k, d), less its part in the null space of A: the solution of least norm.
 
-    A null vector of A is D^-1 v for a dropped singular vector v, so that what is taken away changes A x by no more
-    than the cut, however differently the columns are scaled.
+    A null vector of A is D^-1 v for a dropped singular vector v. Entries of v that are rounding count as zero: divided
+    by the scale of a small column they would outweigh all others. Where the step would still be far longer than x, both
+    in scaled columns, it is rounding itself, and x stays the solution of least norm in scaled columns.
     """
     xp = namespace(x)
-    null = spectrum.V * xp.astype(~spectrum.kept, spectrum.V.dtype)[..., None, :] / spectrum.scale[..., :, None]
+    large = xp.abs(spectrum.V) > NOISE * xp.finfo(spectrum.V.dtype).eps
+    null = xp.where(large & ~spectrum.kept[..., None, :], spectrum.V, xp.zeros_like(spectrum.V))
+    null = null / spectrum.scale[..., :, None]
     sizes = xp.sqrt(xp.asarray(xp.sum(null * null, axis=-2)))
     null = null / xp.where(sizes > 0, sizes, xp.ones_like(sizes))[..., None, :]
     part = dot(xp.linalg.pinv(null), turned(wide(x)))
-    return wide(x) - turned(dot(null, part))
+    step, scale = turned(dot(null, part)), spectrum.scale[..., None, :]
+    length, moved = (xp.sqrt(xp.sum((scale * y) ** 2, axis=-1, keepdims=True)) for y in (wide(x), step))
+    return wide(x) - xp.where(moved <= FAR * length, step, xp.zeros_like(step))

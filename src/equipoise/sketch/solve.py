@@ -17,7 +17,7 @@ from ..result import settle
 from .adjoint import passes_of, solve_vjp
 from .checks import complain, is_finite
 from .choice import sketches_for
-from .cholesky_qr import cholesky_qr
+from .cholesky_qr import cholesky_qr, reachable, was_stopped, worst
 from .direct import direct
 from .factors import turned
 from .operator import SketchOperator
@@ -49,8 +49,16 @@ def solve_by_passes(
 ) -> Any:
     """The same for whatever can be met pass by pass."""
     xp, dtype = namespace(passes.sides), passes.sides.dtype
-    solver = {"cholesky_qr": cholesky_qr, "spir": spir}[method]
-    solved = solver(passes, sketches, rcond, tol, **options, method="sketch.lstsq")
+    options["method"] = "sketch.lstsq"
+    if method == "spir":
+        solved = spir(passes, sketches, rcond, tol, **options)
+    else:
+        solved = cholesky_qr(passes, sketches, rcond, tol, **options)
+        if worst(solved.run) > reachable(passes, tol) and not was_stopped(
+            solved.run
+        ):  # the last digits, at conditions near 1 / u
+            other = spir(passes, sketches, rcond, tol, **options)
+            solved = other if worst(other.run) < worst(solved.run) else solved
     point, run, spectrum = solved.run.state, solved.run, solved.spectrum
     M = (spectrum.preconditioner if solved.root is None else solved.root) if root else None
     error = xp.astype(run.error, dtype, copy=False)
