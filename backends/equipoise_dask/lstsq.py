@@ -11,7 +11,7 @@ from equipoise.random import key
 from equipoise.sketch.choice import check_settings, settings_for, sketches_for
 from equipoise.sketch.factors import unit
 from equipoise.sketch.lstsq import apart
-from equipoise.sketch.operator import suggest_rows
+from equipoise.sketch.making import suggest_rows
 from equipoise.sketch.result import LstsqResult, report_on
 from equipoise.sketch.solve import assembled, solve_by_passes, solve_sketched
 

@@ -197,15 +197,18 @@ def sketch_of_chunk(A: Any, b: Any, start: int, S: SketchOperator) -> Parts:
 
 
 def gradient_of_chunk(A: Any, b: Any, start: int, x: Any) -> Parts:
+    """A^T (b - A x) and |b - A x|^2 of a chunk."""
     g, square = residual_gradient(A, x, b)
     return g.astype(np.float64), square.astype(np.float64)
 
 
 def normal_of_chunk(A: Any, b: Any, start: int, x: Any) -> Parts:
+    """A^T A x of a chunk."""
     return (-residual_gradient(A, x, None)[0].astype(np.float64),)
 
 
 def gram_of_chunk(A: Any, b: Any, start: int, T: Any, upper: bool) -> Parts:
+    """The Gram matrix of A T and its product with b, of a chunk."""
     G, g = gram(A, b, T, upper=upper)
     return G.astype(np.float64), g.astype(np.float64)
 

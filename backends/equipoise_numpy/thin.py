@@ -20,6 +20,7 @@ PANEL = 2048  # rows that are summed in their own dtype; longer float32 sums los
 
 @numba.njit(fastmath=FAST, cache=True)
 def one(flat, b, x, start, stop):  # type: ignore[no-untyped-def]
+    """The sum of squares and the gradient of a panel, for one column."""
     zero = flat[0] - flat[0]
     g, total = zero, zero
     for row in range(start, stop):
@@ -32,6 +33,7 @@ def one(flat, b, x, start, stop):  # type: ignore[no-untyped-def]
 
 @numba.njit(fastmath=FAST, cache=True)
 def two(flat, b, x, start, stop):  # type: ignore[no-untyped-def]
+    """The same for two columns."""
     zero = flat[0] - flat[0]
     g, h, total = zero, zero, zero
     for row in range(start, stop):
@@ -46,6 +48,7 @@ def two(flat, b, x, start, stop):  # type: ignore[no-untyped-def]
 
 @numba.njit(fastmath=FAST, cache=True)
 def three(flat, b, x, start, stop):  # type: ignore[no-untyped-def]
+    """The same for three."""
     zero = flat[0] - flat[0]
     g, h, k, total = zero, zero, zero, zero
     for row in range(start, stop):
@@ -65,6 +68,7 @@ def three(flat, b, x, start, stop):  # type: ignore[no-untyped-def]
 
 @numba.njit(fastmath=FAST, cache=True)
 def four(flat, b, x, start, stop):  # type: ignore[no-untyped-def]
+    """The same for four."""
     zero = flat[0] - flat[0]
     g, h, k, m, total = zero, zero, zero, zero, zero
     for row in range(start, stop):

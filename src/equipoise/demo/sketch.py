@@ -181,6 +181,7 @@ def lit(picture: Floats, scores: Floats) -> Floats:
 
 
 def _coefficients(folder: Path, result: Any, exact: Floats) -> list[Figure]:
+    """All coefficients with their bars."""
     names, short = flights.names(), flights.airlines()
     carriers = [k for k, name in enumerate(names) if name.startswith("carrier ")]
     hours = [k for k, name in enumerate(names) if name.startswith("hour ")]
@@ -226,6 +227,7 @@ def _coefficients(folder: Path, result: Any, exact: Floats) -> list[Figure]:
 
 
 def _patches(folder: Path, picture: Floats, scores: Floats) -> list[Figure]:
+    """The patches that no others can replace."""
     from matplotlib.image import imsave
 
     imsave(folder / "unusual.png", np.moveaxis(lit(picture, scores), 0, -1))
@@ -256,6 +258,7 @@ def _patches(folder: Path, picture: Floats, scores: Floats) -> list[Figure]:
 
 
 def _comparison(folder: Path, small: bool) -> Figure:
+    """Which sketches allow error bars."""
     kinds, sizes = ("srht", ("sparse_sign", 16), "countsketch"), (16, 32) if small else (16, 32, 64, 128)
 
     def draw(figure: Any) -> None:

@@ -4,7 +4,8 @@ from .accumulate import Accumulator, accumulate
 from .leverage import leverage_scores
 from .lewis import LewisResult, lewis_weights
 from .lstsq import lstsq
-from .operator import SketchOperator, TransposedSketch, sketch_operator, suggest_rows
+from .making import sketch_operator, suggest_rows
+from .operator import SketchOperator, TransposedSketch
 from .result import LstsqResult
 
 __all__ = [

@@ -16,10 +16,10 @@ from ..arrays import namespace, shape_text
 from ..boundary import public
 from ..checks import check_limits, check_mask, number
 from ..record import record, static
-from .checks import check_dtype, check_plain, first_bad_row, is_finite
+from .checks import check_dtype, check_inside, check_numbers, check_plain, check_whole, first_bad_row, is_finite
 from .factors import unit
 from .lstsq import apart, together
-from .operator import SketchOperator, check_inside, check_numbers, check_whole
+from .operator import SketchOperator
 from .result import LstsqResult, report_on
 from .solve import solve_sketched
 

@@ -7,13 +7,25 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import first_index, library, namespace, shape_text
+from ..arrays import first_index, is_floating, library, namespace, shape_text
 from ..backend import of
 from ..checks import check_mask, values
 from ..operators import CSR, LinearOperator
 from ..record import plain
 
-__all__ = ["check_matrix", "check_sides", "check_sketch", "columns_of", "is_finite"]
+__all__ = [
+    "check_dtype",
+    "check_inside",
+    "check_matrix",
+    "check_numbers",
+    "check_plain",
+    "check_sides",
+    "check_sketch",
+    "check_whole",
+    "check_width",
+    "columns_of",
+    "is_finite",
+]
 
 
 def check_matrix(A: Any) -> tuple[int, int]:
@@ -39,6 +51,39 @@ def check_matrix(A: Any) -> tuple[int, int]:
     if d == 0 or n == 0:
         raise ValueError(f"A must have at least one row and one column, got shape ({n}, {d})")
     return int(n), int(d)
+
+
+def check_whole(name: str, x: Any, least: int) -> int:
+    """A whole number, at least `least`."""
+    if isinstance(x, bool) or not hasattr(x, "__index__"):
+        raise TypeError(f"{name} must be a whole number, got {type(x).__name__}")
+    if int(x) < least:
+        raise ValueError(f"{name} must be at least {least}, got {int(x)}")
+    return int(x)
+
+
+def check_inside(name: str, x: Any) -> None:
+    """A number in the open interval (0, 1)."""
+    if isinstance(x, bool) or not isinstance(x, (int, float, np.floating)):
+        raise TypeError(f"{name} must be a number, got {type(x).__name__}")
+    if not 0 < x < 1:
+        raise ValueError(f"{name} must be in (0, 1), got {x}")
+
+
+def check_numbers(name: str, A: Any) -> None:
+    """A floating array."""
+    if not library(A):
+        raise TypeError(f"{name} must be an array (numpy, torch, jax, cupy), got {type(A).__name__}")
+    check_mask(name, A)
+    if not is_floating(A):
+        raise ValueError(f"{name} must hold floating-point numbers, got dtype {A.dtype}; convert it first")
+
+
+def check_width(x: Any, n: int) -> None:
+    """Rows are counted in 32 bits where the library has no wider whole numbers."""
+    kinds = namespace(x).__array_namespace_info__().dtypes(kind="signed integer")
+    if n >= 2**31 and "int64" not in kinds:
+        raise ValueError(f"row {n} cannot be counted by {library(x)} without 64-bit numbers; enable them")
 
 
 def check_plain(name: str, x: Any) -> None:

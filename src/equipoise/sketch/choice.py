@@ -7,9 +7,11 @@ from typing import Any
 
 from ..arrays import library
 from ..checks import number
+from .checks import check_inside, check_whole
 from .factors import unit
 from .kinds import KINDS
-from .operator import SketchOperator, check_inside, check_whole, rows_for, sketch_operator
+from .making import rows_for, sketch_operator
+from .operator import SketchOperator
 
 __all__ = ["check_settings", "settings_for", "sketches_for"]
 

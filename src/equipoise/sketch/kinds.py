@@ -44,10 +44,12 @@ def per_row(S: Any) -> float:
 
 
 def dense_sums(S: Any, parts: tuple[Any, ...], start: int) -> Any:
+    """The entries are made by tiles."""
     return dense(parts, S.key, start, kind=S.kind, m=S.m)
 
 
 def dense_lifted(S: Any, parts: tuple[Any, ...], start: int, n: int) -> Any:
+    """And so is the transpose."""
     return dense_lift(parts, S.key, start, kind=S.kind, n=n)
 
 
@@ -55,14 +57,17 @@ def dense_lifted(S: Any, parts: tuple[Any, ...], start: int, n: int) -> Any:
 
 
 def sparse_sums(S: Any, parts: tuple[Any, ...], start: int) -> Any:
+    """Rows are hashed to their places."""
     return sparse_sign(parts, S.key, start, m=S.m, s=S.s)
 
 
 def sparse_lifted(S: Any, parts: tuple[Any, ...], start: int, n: int) -> Any:
+    """Each row gathers from its places."""
     return sparse_sign_lift(parts, S.key, start, n=n, s=S.s)
 
 
 def sparse_entries(S: Any, A: Any) -> Any:
+    """The entries of a CSR matrix are hashed by their rows."""
     data, rows, columns = entries_of(A)
     return sparse_sign_entries(data, rows, columns, S.key, 0, m=S.m, s=S.s, width=A.shape[1])
 
@@ -71,18 +76,21 @@ def sparse_entries(S: Any, A: Any) -> Any:
 
 
 def hadamard_sums(S: Any, parts: tuple[Any, ...], start: int) -> Any:
+    """A transform of the signed rows, of which m are kept."""
     size = hadamard_size(S.n)
     rows = lent(sampled_rows(S.key, m=S.m, size=size), parts)
     return srht(parts, rows, S.key, start, size=size, aligned=start % segment(S.m, size) == 0)
 
 
 def hadamard_lifted(S: Any, parts: tuple[Any, ...], start: int, n: int) -> Any:
+    """The transpose of that."""
     size = hadamard_size(S.n)
     rows = lent(sampled_rows(S.key, m=S.m, size=size), parts)
     return srht_lift(parts, rows, S.key, start, n=n, size=size)
 
 
 def hadamard_weights(S: Any) -> np.ndarray[Any, Any] | float:
+    """Strata of unequal size have weights of their own."""
     size = hadamard_size(S.n)
     return weights(S.m, size) if size % S.m else per_row(S)
 
@@ -91,10 +99,12 @@ def hadamard_weights(S: Any) -> np.ndarray[Any, Any] | float:
 
 
 def tensor_summed(S: Any, parts: tuple[Any, ...], start: int) -> Any:
+    """Two short transforms; there are no blocks."""
     return tuple(tensor_sums(x, places(S.key, m=S.m, n=S.n, like=x), S.key, n=S.n) for x in parts)
 
 
 def tensor_lifted(S: Any, parts: tuple[Any, ...], start: int, n: int) -> Any:
+    """The transpose of that."""
     return tuple(tensor_lift(y, places(S.key, m=S.m, n=S.n, like=y), S.key, n=S.n) for y in parts)
 
 
@@ -102,18 +112,22 @@ def tensor_lifted(S: Any, parts: tuple[Any, ...], start: int, n: int) -> Any:
 
 
 def drawn(S: Any) -> np.ndarray[Any, Any]:
+    """The rows, on the host."""
     return drawn_rows(S.key, m=S.m, n=S.n, probabilities=S.probabilities)
 
 
 def drawn_sums(S: Any, parts: tuple[Any, ...], start: int) -> Any:
+    """The rows themselves."""
     return tuple(sampled_sums(x, drawn(S), start) for x in parts)
 
 
 def drawn_lifted(S: Any, parts: tuple[Any, ...], start: int, n: int) -> Any:
+    """What was drawn goes back to its row."""
     return tuple(sampled_lift(y, drawn(S), start, n) for y in parts)
 
 
 def drawn_weights(S: Any) -> np.ndarray[Any, Any] | float:
+    """Rare rows weigh more."""
     if S.probabilities is None:
         return math.sqrt(S.n / S.m)
     p = np.asarray(S.probabilities)[drawn(S)]

@@ -24,7 +24,7 @@ from ..operators import CSR, Dense, as_operator
 from ..random import Stream, key, normal, words_of
 from .checks import check_matrix
 from .factors import Spectrum, dot, inverse_root, norm_of_columns, spectrum_of, triangle_of, turned, unit, wide
-from .operator import sketch_operator
+from .making import sketch_operator
 from .panels import gram, row_squares
 
 __all__ = ["check_entries", "leverage_scores", "matrix_of", "pulled_squares", "root"]

@@ -18,7 +18,7 @@ from ..random import key
 from .checks import check_matrix, check_sides, columns_of
 from .choice import check_settings, settings_for, sketches_for
 from .factors import unit
-from .operator import suggest_rows
+from .making import suggest_rows
 from .passes import norms
 from .result import LstsqResult, report_on
 from .solve import assembled, sketch_of, solve_accurately, solve_sketched

@@ -10,7 +10,7 @@ from ..backend import of
 from ..boundary import public
 from ..record import record, static
 from ..result import Outcome, Status, report
-from .operator import check_inside
+from .checks import check_inside
 from .student import upper_quantile
 
 __all__ = ["LstsqResult", "report_on"]
