@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 import equipoise as eq
 from equipoise.operators import CSR
 from equipoise.result import Status
-from equipoise.sketch import LstsqResult, lstsq
+from equipoise.sketch import LstsqResult, lstsq, sketch_operator
 from equipoise.sketch.choice import sketches_for
+from equipoise.sketch.cholesky_qr import cholesky_qr
 from equipoise.sketch.passes import InMemory
 from equipoise.sketch.spir import spir
 
@@ -97,6 +98,24 @@ class TestAccuracy:
             assert result.x.dtype == np.float32
             assert result.converged
             assert backward_error(*(x.astype(float) for x in (A, b, result.x))) <= 10 * 2.0**-24
+
+    def test_a_sketch_that_missed_something_is_not_believed(self) -> None:
+        """One row carries a direction, and rows drawn evenly do not know of it: the Gram matrix does."""
+        A, b = TALL.copy(), SIDE.copy()
+        A[0] *= 1e4
+        drawn = sketch_operator("rows", 48, 600, rng=1)
+        assert abs(drawn @ A).max() < 100
+        thorough = sketches_for("spir", None, None, A.shape, 0)(1)
+        solved = cholesky_qr(
+            InMemory(A, b[:, None]), lambda k: thorough if k else drawn, 30 * U, 4 * U, max_steps=9, method=""
+        )
+        assert solved.sound
+        assert solved.spectrum.condition > 1e3
+        np.testing.assert_allclose(solved.run.state.x[0], np.linalg.lstsq(A, b)[0], atol=1e-12)
+        A[:, 3] = 0
+        A[0, 3] = 1.0
+        with pytest.warns(eq.ConvergenceWarning):  # nor is a direction that the thorough one misses too
+            lstsq(A, b + 1, method="cholesky_qr", kind="rows", sketch_rows=24)
 
     def test_heavy_ball_inside(self) -> None:
         """FOSSILS: the same stages without inner products."""

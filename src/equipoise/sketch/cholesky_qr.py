@@ -29,17 +29,21 @@ __all__ = ["Solved", "cholesky_qr", "reachable", "root_of", "was_stopped", "wors
 CORRECTIONS = 3
 DOUBLE = {"gram": 1e7, "triangle": 1e14}  # the largest condition of the scaled sketch for each branch
 SINGLE = {"gram": 3e2, "triangle": 3e5}
-NEARLY_ORTHONORMAL = (0.02, 50.0)  # eigenvalues of W^T W that a sketch which did its work leaves
+FAR = 50.0  # a factor by which eigenvalues of W^T W may be off, if the sketch did its work
 
 
 @dataclass(frozen=True)
 class Solved:
-    """Where a method ended: the run, whose state is a Point, the spectrum, M with M M^T = (A^T A)^+, and |b|."""
+    """Where a method ended: the run, whose state is a Point, the spectrum, M with M M^T = (A^T A)^+, and |b|.
+
+    `sound` says that the sketch has the spectrum of A, up to a small factor.
+    """
 
     run: Iterated
     spectrum: Spectrum
     root: Any
     size: Any
+    sound: bool = True
 
 
 def mixing(spectrum: Spectrum, passes: Passes, branch: str) -> tuple[Any, bool]:
@@ -52,8 +56,8 @@ def mixing(spectrum: Spectrum, passes: Passes, branch: str) -> tuple[Any, bool]:
     return spectrum.preconditioner, False
 
 
-def root_of(passes: Passes, spectrum: Spectrum, branch: str) -> tuple[Any, Any, tuple[Any, Any]]:
-    """M, shape (..., d, d), with M M^T = (A^T A)^+; M M^T A^T b; the extreme eigenvalues of the mixed Gram matrix."""
+def root_of(passes: Passes, spectrum: Spectrum, branch: str) -> tuple[Any, Any, Any]:
+    """M, shape (..., d, d), with M M^T = (A^T A)^+; M M^T A^T b; the eigenvalues of the Gram matrix, which is mixed."""
     xp = namespace(spectrum.V)
     T, upper = mixing(spectrum, passes, branch)
     G, g = passes.gram(None if T is None else xp.astype(T, passes.sides.dtype, copy=False), upper=upper)
@@ -61,9 +65,20 @@ def root_of(passes: Passes, spectrum: Spectrum, branch: str) -> tuple[Any, Any, 
     if T is None:
         scale = spectrum.scale
         G, g = G / (scale[..., :, None] * scale[..., None, :]), g / scale[..., :, None]
-    inner, least, largest = inverse_root(G, spectrum.kept if branch == "kept" else None)
+    inner, values = inverse_root(G, spectrum.kept if branch == "kept" else None)
     root = inner / spectrum.scale[..., :, None] if T is None else dot(T, inner)
-    return root, dot(root, dot(turned(inner), g)), (least, largest)
+    return root, dot(root, dot(turned(inner), g)), values
+
+
+def is_sound(spectrum: Spectrum, values: Any, branch: str) -> bool:
+    """Whether the Gram matrix confirms the sketch, on whose spectrum the error estimate rests; if that can be seen."""
+    if values_unknown(spectrum):
+        return True
+    backend = of(values)
+    ratio = backend.to_numpy(values)
+    if branch == "gram":
+        ratio = ratio / backend.to_numpy(spectrum.values)[::-1] ** 2
+    return bool((ratio * FAR >= 1).all() and (ratio <= FAR).all())
 
 
 def branches(spectrum: Spectrum, passes: Passes) -> Iterator[str]:
@@ -85,7 +100,7 @@ def branches(spectrum: Spectrum, passes: Passes) -> Iterator[str]:
 def attempt(passes: Passes, spectrum: Spectrum, size: Any, branch: str, tol: Any, options: dict[str, Any]) -> Solved:
     """One branch: the first point, and as many corrections as it needs."""
     xp = namespace(spectrum.V)
-    root, x, _ = root_of(passes, spectrum, branch)
+    root, x, values = root_of(passes, spectrum, branch)
     x = turned(x)
     if branch == "kept" and (values_unknown(spectrum) or int(spectrum.rank) < spectrum.V.shape[-1]):
         x = least_norm(spectrum, x)
@@ -97,7 +112,7 @@ def attempt(passes: Passes, spectrum: Spectrum, size: Any, branch: str, tol: Any
     steps = max(min(CORRECTIONS, options["max_steps"]) - made, 0)
     run = iterate(corrections, point, task, tol=tol, **{**options, "max_steps": steps})
     run = replace(run, steps=run.steps + made) if made else run
-    return Solved(run, spectrum, root, size)
+    return Solved(run, spectrum, root, size, is_sound(spectrum, values, branch))
 
 
 def values_unknown(spectrum: Spectrum) -> bool:
@@ -132,8 +147,8 @@ def cholesky_qr(
 ) -> Solved:
     """Solve by the Gram matrix of A T; ``sketches(k)`` gives a cheap sketch for k = 0, and a thorough one for k = 1.
 
-    A rank that the cheap sketch finds wanting is looked at again with the thorough one, and so is a failure: a cheap
-    sketch may miss a direction of A.
+    A rank that the cheap sketch finds wanting is looked at again with the thorough one; so is a failure, and a sketch
+    that the Gram matrix belies: a cheap one may miss a direction of A.
     """
     best: Solved | None = None
     enough = reachable(passes, tol)
@@ -146,6 +161,8 @@ def cholesky_qr(
             continue
         for branch in branches(spectrum, passes):
             solved = attempt(passes, spectrum, size, branch, tol, options)
+            if k == 0 and not solved.sound and not was_stopped(solved.run):
+                break
             if best is None or worst(solved.run) < worst(best.run):
                 best = solved
             if worst(best.run) <= enough or was_stopped(solved.run):

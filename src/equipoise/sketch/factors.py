@@ -148,8 +148,8 @@ def norm_of_columns(x: Any) -> Any:
     return size * xp.sqrt(xp.asarray(xp.sum(scaled * scaled, axis=-2)))
 
 
-def inverse_root(G: Any, kept: Any) -> tuple[Any, Any, Any]:
-    """M with M M^T = G^-1 on the kept rows and columns, zero elsewhere; the least and the largest eigenvalue."""
+def inverse_root(G: Any, kept: Any) -> tuple[Any, Any]:
+    """M with M M^T = G^-1 on the kept rows and columns, zero elsewhere; the eigenvalues, rising, 1 where not kept."""
     xp = namespace(G)
     if kept is not None:
         gone = xp.astype(~kept, G.dtype)
@@ -159,7 +159,7 @@ def inverse_root(G: Any, kept: Any) -> tuple[Any, Any, Any]:
     root = vectors * xp.where(values > 0, 1.0 / xp.sqrt(safe), xp.zeros_like(values))[..., None, :]
     if kept is not None:
         root = root * xp.astype(kept, G.dtype)[..., None]
-    return root, values[..., 0], values[..., -1]
+    return root, values
 
 
 def backward_error(spectrum: Spectrum, x: Any, gradient: Any, square: Any, size: Any) -> Any:

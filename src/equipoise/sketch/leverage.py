@@ -52,8 +52,8 @@ def root(A: Any, *, rng: int = 0) -> tuple[Any, Any]:
         narrow = xp.astype(P, numbers.dtype, copy=False)
         W = A @ narrow if isinstance(A, CSR) else None
         G = gram(A, None, narrow)[0] if W is None else dot(turned(W), W)
-        inner, least, largest = inverse_root(wide(G), spectrum.kept)
-        if bool(xp.all((least > NEARLY_ORTHONORMAL[0]) & (largest < NEARLY_ORTHONORMAL[1]))):
+        inner, eigenvalues = inverse_root(wide(G), spectrum.kept)
+        if bool(xp.all((eigenvalues > NEARLY_ORTHONORMAL[0]) & (eigenvalues < NEARLY_ORTHONORMAL[1]))):
             return xp.astype(dot(P, inner), numbers.dtype, copy=False), spectrum.rank
     return factorised_root(A)
 

@@ -51,7 +51,9 @@ def moderate(b: Any) -> tuple[Any, Any]:
         if ((sizes > 1 / reach) & (sizes < reach)).all():
             return b, None
         largest = backend.to_numpy(xp.max(xp.abs(backend.stop_gradient(b)), axis=-2))
-    powers = np.where(np.isfinite(largest) & (largest > 0), np.exp2(np.frexp(largest)[1].astype(largest.dtype)), 1.0)
+    powers = np.where(
+        np.isfinite(largest) & (largest > 0), np.exp2(np.frexp(largest)[1].astype(largest.dtype) - 1), 1.0
+    )
     size = backend.lend(powers.astype(largest.dtype), b)
     return b / size[..., None, :], size
 

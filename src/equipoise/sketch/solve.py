@@ -54,9 +54,8 @@ def solve_by_passes(
         solved = spir(passes, sketches, rcond, tol, **options)
     else:
         solved = cholesky_qr(passes, sketches, rcond, tol, **options)
-        if worst(solved.run) > reachable(passes, tol) and not was_stopped(
-            solved.run
-        ):  # the last digits, at conditions near 1 / u
+        # Near a condition of 1 / u corrections by a Gram matrix no longer help; products with A do.
+        if worst(solved.run) > reachable(passes, tol) and not was_stopped(solved.run):
             other = spir(passes, sketches, rcond, tol, **options)
             solved = other if worst(other.run) < worst(solved.run) else solved
     point, run, spectrum = solved.run.state, solved.run, solved.spectrum
