@@ -161,7 +161,7 @@ class TestDemo:
         assert f"150 x 150 colours, epsilon 0.005, tol {tol:.0e}" in out
         assert f"{transport['Iterations'].replace(',', '')} iterations, error" in out
         assert "heat: 40 systems on 16 x 16 cells" in out
-        assert "a regression of 27,144 on 64 columns" in out
+        assert "a regression of 27,144 on 98 columns" in out
         assert "3 of 3 demos succeeded" in out
         assert "transport.sinkhorn" in err  # the progress bars
         assert "linear.solve_sequence" in err
@@ -322,11 +322,16 @@ class TestFlights:
 
     def test_every_flight_has_one_level_of_each_group_or_none(self) -> None:
         groups = np.cumsum([1, 15, 2, 18, 11, 6])
-        assert groups[-1] + len(MEASURED) == len(self.names) == self.A.shape[1]
+        apart = 2 * (11 + 6)  # months and weekdays at two airports
+        assert groups[-1] + apart + len(MEASURED) == len(self.names) == self.A.shape[1] == 98
         for first, last in itertools.pairwise(groups):
             held = self.A[:, first:last]
             assert set(np.unique(held)) <= {0.0, 1.0}
             assert set(held.sum(axis=1)) == {0.0, 1.0}
+        column = {name: self.A[:, k] for k, name in enumerate(self.names)}
+        for origin in ("JFK", "LGA"):
+            for when in ("July", "Sunday"):
+                np.testing.assert_array_equal(column[f"{when} at {origin}"], column[when] * column[f"origin {origin}"])
 
     def test_blocks_are_the_whole_and_nothing_gets_lost(self) -> None:
         blocks = chunks(100, every=400)

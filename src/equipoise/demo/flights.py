@@ -4,8 +4,9 @@
 read as they are, since importing the package loads all of them, with packages that are needed for nothing else.
 
 A row is a flight, the right-hand side its delay at arrival in minutes. Every group of levels (carriers, origins, hours,
-months, weekdays) has a reference level without a column: United, Newark, eight o'clock, January and Monday. Measured
-quantities are counted from a usual value in usual steps, so that no column is far larger than another.
+months, weekdays) has a reference level without a column: United, Newark, eight o'clock, January and Monday; months and
+weekdays have columns of their own at the other two airports. Measured quantities are counted from a usual value in
+usual steps, so that no column is far larger than another.
 
 What is missing is never made up:
 
@@ -68,7 +69,8 @@ FIELDS = ("carrier", "origin", "hour", "month", "day", "distance", "arr_delay", 
 def names() -> list[str]:
     """What the columns are, in their order: the first is the mean of a flight at all reference levels."""
     levels = [f"{what} {level}" for what, group in LEVELS for level in group[1:]]
-    return ["mean", *levels, *MONTHS[1:], *WEEKDAYS[1:], *MEASURED]
+    apart = [f"{when} at {origin}" for when in (*MONTHS[1:], *WEEKDAYS[1:]) for origin in ORIGINS[1:]]
+    return ["mean", *levels, *MONTHS[1:], *WEEKDAYS[1:], *apart, *MEASURED]
 
 
 def folder() -> Path:
@@ -158,6 +160,12 @@ def matrix(rows: list[Any], table: Floats, places: dict[Any, int]) -> tuple[Floa
         row = np.flatnonzero(codes)  # level 0 is the reference
         A[row, column + codes[row] - 1] = 1.0
         column += len(levels) - 1
+    airport = np.array([ORIGINS.index(x) for x in origin], dtype=np.intp)
+    for codes, count in (([date.month - 1 for date in dates], 12), ([date.weekday() for date in dates], 7)):
+        when_code = np.array(codes, dtype=np.intp)
+        row = np.flatnonzero((airport > 0) & (when_code > 0))
+        A[row, column + 2 * (when_code[row] - 1) + airport[row] - 1] = 1.0
+        column += 2 * (count - 1)
     A[:, column] = np.array(distance, dtype=np.float64) / 1000.0
     A[:, column + 1 :] = table[[places[place] for place in zip(origin, when, strict=True)]]
     return A, np.array(delay, dtype=np.float64)

@@ -47,7 +47,7 @@ class Bars:
 
 def run(folder: Path, *, dtype: str = "float64", small: bool = False) -> Section:
     """Solve the regression in three ways; look for unusual patches of a photograph."""
-    every, epsilon = (12, 0.3) if small else (1, 0.2)
+    every, epsilon = (12, 0.4) if small else (1, 0.2)
     blocks = flights.chunks(BLOCK, every=every)
     A, b = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
     n, d = A.shape
@@ -140,8 +140,8 @@ def barred(name: str, work: Callable[[], Any], exact: Floats) -> Bars:
 
 def streamed(every: int, epsilon: float, d: int) -> Any:
     """From the file, read once more and forgotten block by block; how many flights there are need not be known."""
-    rows = 16 * -(-sketch.suggest_rows("sparse_sign", d, epsilon=epsilon) // 16)
-    seen, start = sketch.accumulate(sketch.sketch_operator("sparse_sign", rows, None, rng=0, s=16)), 0
+    rows = 32 * -(-sketch.suggest_rows("sparse_sign", d, epsilon=epsilon) // 32)
+    seen, start = sketch.accumulate(sketch.sketch_operator("sparse_sign", rows, None, rng=0, s=32)), 0
     for A, b in flights.chunks(BLOCK, every=every):
         seen, start = seen.update(A, b, start=start), start + b.size
     return seen.solve()
