@@ -47,7 +47,7 @@ class Bars:
 
 def run(folder: Path, *, dtype: str = "float64", small: bool = False) -> Section:
     """Solve the regression in three ways; look for unusual patches of a photograph."""
-    every, epsilon = (12, 0.4) if small else (1, 0.2)
+    every, epsilon = (12, 0.4) if small else (1, 0.25)
     blocks = flights.chunks(BLOCK, every=every)
     A, b = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
     n, d = A.shape
