@@ -161,10 +161,10 @@ def matrix(rows: list[Any], table: Floats, places: dict[Any, int]) -> tuple[Floa
         A[row, column + codes[row] - 1] = 1.0
         column += len(levels) - 1
     airport = np.array([ORIGINS.index(x) for x in origin], dtype=np.intp)
-    for codes, count in (([date.month - 1 for date in dates], 12), ([date.weekday() for date in dates], 7)):
-        when_code = np.array(codes, dtype=np.intp)
-        row = np.flatnonzero((airport > 0) & (when_code > 0))
-        A[row, column + 2 * (when_code[row] - 1) + airport[row] - 1] = 1.0
+    for times, count in (([date.month - 1 for date in dates], 12), ([date.weekday() for date in dates], 7)):
+        time = np.array(times, dtype=np.intp)
+        row = np.flatnonzero((airport > 0) & (time > 0))
+        A[row, column + 2 * (time[row] - 1) + airport[row] - 1] = 1.0
         column += 2 * (count - 1)
     A[:, column] = np.array(distance, dtype=np.float64) / 1000.0
     A[:, column + 1 :] = table[[places[place] for place in zip(origin, when, strict=True)]]
