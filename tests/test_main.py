@@ -115,8 +115,7 @@ class TestInfo:
 
 
 class TestDemo:
-    @pytest.mark.parametrize("dtype", [None, "float32"])
-    @pytest.mark.parametrize("backend", ["numpy", "torch", "jax"])
+    @pytest.mark.parametrize(("backend", "dtype"), [("numpy", None), ("torch", "float32"), ("jax", "float32")])
     def test_writes_a_whole_page(
         self, backend: str, dtype: str | None, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
     ) -> None:

@@ -242,16 +242,9 @@ class TestKnownAnswers:
                 assert result.error == 0
 
 
-def once(on: Case) -> None:
-    """Bodies that jax compiles are those of the case jax-jit; a second compilation takes as long."""
-    if on.name == "jax-portable":
-        pytest.skip("compiled as jax-jit is")
-
-
 class TestBackends:
     @pytest.mark.parametrize("method", ACCURATE)
     def test_the_same_answer_everywhere(self, on: Case, method: str) -> None:
-        once(on)
         b = np.stack([SIDE, TALL[:, 0]], axis=1)
         result = on.numpy(on.call(lambda A, b: lstsq(A, b, method=method), TALL, b))
         expected = np.linalg.lstsq(TALL, b)[0]
@@ -263,8 +256,6 @@ class TestBackends:
 
     @pytest.mark.parametrize("kind", ["srht", "sparse_sign"])
     def test_the_same_sketched_answer_everywhere(self, on: Case, kind: str) -> None:
-        once(on)
-
         def call(A: Any, b: Any) -> Any:
             return lstsq(A, b, method="sketch_solve", kind=kind, sketch_rows=128, rng=5)
 
@@ -274,7 +265,6 @@ class TestBackends:
         np.testing.assert_allclose(result.residual_norm, expected.residual_norm, rtol=1e-12)
 
     def test_batches(self, on: Case) -> None:
-        once(on)
         A, b = TALL.reshape(3, 200, 12), SIDE.reshape(3, 200)
         A[1, :, 4] = A[1, :, 5]  # of rank 11
         result = on.numpy(on.call(lambda A, b: lstsq(A, b, method="cholesky_qr"), A, b))
@@ -348,7 +338,6 @@ class Own:
 
 class TestOperators:
     def test_sparse(self, on: Case) -> None:
-        once(on)
         A = scipy.sparse.random_array((400, 15), density=0.2, rng=np.random.default_rng(3), format="csr")
         pattern = [on.array(k) for k in (A.indices, A.indptr)]
         b = SIDE[:400]
@@ -525,7 +514,7 @@ class TestBadInput:
     @pytest.mark.parametrize("value", [math.nan, math.inf])
     @pytest.mark.parametrize("method", [*ACCURATE, "sketch_solve"])
     def test_the_first_row_that_is_not_finite_is_named(self, on: Case, method: str, value: float) -> None:
-        if on.jit or on.name == "jax-portable":
+        if on.jit:
             pytest.skip("values are not seen under jit")
         rows = {"sketch_rows": 100} if method == "sketch_solve" else {}
         with pytest.raises(ValueError, match=r"A must be finite, .* row 77"):
