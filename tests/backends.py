@@ -7,7 +7,8 @@ A :class:`Case` makes arrays (`array`), calls a function the way its users would
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,8 +51,21 @@ class Case:
     def call(self, fn: Callable[..., Any], *arrays: Any) -> Any:
         """``fn(*arrays)`` with numpy arrays made this case's own; inside ``jax.jit`` where that is the case."""
         moved = map_arrays(lambda x: self.array(x) if library(x) == "numpy" else x, arrays)
-        with eq.portable() if self.portable else contextlib.nullcontext():
+        with eq.portable() if self.portable else contextlib.nullcontext(), self.warnings():
             return jax.jit(fn)(*moved) if self.jit else fn(*moved)
+
+    @contextlib.contextmanager
+    def warnings(self) -> Iterator[None]:
+        """OpenBLAS raised the flag of an invalid value once, under array_api_strict, in a product of finite numbers.
+
+        It could not be brought about again. What the product gives is compared like all else.
+        """
+        if not self.name.startswith("strict"):
+            yield
+            return
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "invalid value encountered in matmul", RuntimeWarning)
+            yield
 
     def numpy(self, x: Any) -> Any:
         """Every array in `x` as a numpy array."""

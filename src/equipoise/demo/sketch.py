@@ -154,6 +154,7 @@ def by_dask(A: Floats, b: Floats, epsilon: float) -> Any:
 
 
 def rounding(dtype: str) -> float:
+    """The unit roundoff."""
     return 0.5 * float(np.finfo(dtype).eps)
 
 

@@ -125,6 +125,7 @@ def noise(A: Any, rng: int) -> Any:
 
 
 def solved(A: Any, b: Any, omega: float, solver: str, order: str, tol: float, max_steps: int) -> Any:
+    """The result with one factor; a bad one need not converge."""
     settings: dict[str, Any] = {"tol": tol, "max_steps": max_steps, "history": False}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a bad factor is part of the picture

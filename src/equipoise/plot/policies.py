@@ -72,6 +72,7 @@ def policy(policy: Any, *, operator: Any = None, ax: Axes | None = None) -> Axes
 
 
 def surface(policy: ChebCB, operator: Any, ax: Axes | None) -> Axes:
+    """The steps that a model predicts, over contexts and factors."""
     context = np.linspace(*policy.interval, CONTEXTS)
     known = policy.model is None or operator is not None
     ascending = np.argsort(policy.grid)
@@ -113,6 +114,7 @@ def corrections(policy: ChebCB, context: Any) -> Any:
 
 
 def bars(policy: TsallisINF, ax: Axes | None) -> Axes:
+    """With what probability each arm would be played next."""
     ax = new_or_given(ax)
     arms = np.argsort(policy.grid)
     ax.bar(np.arange(arms.size), probabilities(policy)[0, arms])
@@ -124,6 +126,7 @@ def bars(policy: TsallisINF, ax: Axes | None) -> Axes:
 
 
 def bins(policy: BinnedTsallisINF, ax: Axes | None) -> Axes:
+    """The same for each bin of contexts."""
     ax = new_or_given(ax)
     figure: Any = ax.figure
     arms = np.argsort(policy.grid)
@@ -143,10 +146,12 @@ def probabilities(policy: Any) -> Any:
 
 
 def names(policy: Any, arms: Any) -> list[str]:
+    """The arms as ticks name them."""
     return [f"{x:.2f}" for x in policy.grid[arms]]
 
 
 def of_arms(policy: Any) -> str:
+    """What the arms are."""
     return "(2 - omega)/omega, over Young's" if policy.relative else "omega"
 
 

@@ -86,6 +86,7 @@ def sequence(
 
 
 def draw_omega(ax: Axes, results: Any, labels: Any, regret: Any) -> None:
+    """The factor of each system."""
     for k, result in enumerate(results):
         ax.plot(result.omega, label=name(labels, k), **dots(result.omega))
     if regret is not None:
@@ -94,6 +95,7 @@ def draw_omega(ax: Axes, results: Any, labels: Any, regret: Any) -> None:
 
 
 def draw_steps(ax: Axes, results: Any, labels: Any, regret: Any) -> None:
+    """The steps of each system; those that failed are marked."""
     for k, result in enumerate(results):
         (line,) = ax.plot(result.steps, label=name(labels, k), **dots(result.steps))
         failed = np.flatnonzero(~np.asarray(result.converged))
@@ -104,6 +106,7 @@ def draw_steps(ax: Axes, results: Any, labels: Any, regret: Any) -> None:
 
 
 def draw_total(ax: Axes, results: Any, labels: Any, regret: Any) -> None:
+    """The steps so far."""
     top = max(result.total_steps for result in results)
     if regret is not None:
         for row in regret.steps:
@@ -123,6 +126,7 @@ DRAWN = {"omega": draw_omega, "steps": draw_steps, "total": draw_total}
 
 
 def name(labels: Sequence[str] | None, k: int) -> str | None:
+    """The label of the k-th result, if there are labels."""
     return labels[k] if labels else None
 
 
@@ -132,12 +136,14 @@ def dots(values: Any) -> dict[str, Any]:
 
 
 def stacked(count: int) -> tuple[Axes, ...]:
+    """Panels above each other, with one axis of systems."""
     size = (6.4, 1.2 + 2.0 * count)
     axes = pyplot().subplots(count, figsize=size, sharex=True, squeeze=False, layout="constrained")[1]
     return tuple(axes[:, 0])
 
 
 def check(results: Any, regret: Any, labels: Any, panels: Any, axes: Any) -> None:
+    """Results, labels, panels and axes have to fit each other."""
     if not results:
         raise ValueError("sequence needs at least one result")
     for k, result in enumerate(results):

@@ -24,6 +24,7 @@ def pyplot() -> Any:
 
 
 def new_or_given(ax: Axes | None) -> Axes:
+    """The axes given, or those of a new figure."""
     return ax if ax is not None else pyplot().subplots(layout="constrained")[1]
 
 
