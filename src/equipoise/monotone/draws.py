@@ -1,0 +1,86 @@
+"""Which components are sampled, and when all of them are: the same for one seed on every backend.
+
+Everything is read off a counter. Position j of the sample that leads to step t has word ``j & 3`` of ``philox(t,
+block=j >> 2)``; the number of steps T up to refresh r has words 0 and 1 of ``philox(r, block=2^31)``; the coin of step
+t, in the first phase of the published schedule, has word 2 of ``philox(t, block=2^31)``.
+
+T is geometric, P(T > j) = (1 - p)^j. Without memory, its quotient and its remainder by any B are independent: two small
+tables of whole-number thresholds give it exactly, without a logarithm that libraries would round differently, and
+without a loop, which a compiled program could not leave early.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ..arrays import like, namespace
+from ..backend import of
+from ..random import Stream, words_of
+from ..record import record, static
+from .finite_sum import picked
+
+__all__ = ["Draws", "coins", "indices", "plan", "waiting"]
+
+COINS = np.uint32(2**31)  # the block of refreshes; samples of more than 2^33 components there are none
+WORDS = 2.0**32
+
+
+@record
+class Draws:
+    """What the draws of a solve depend on.
+
+    `key` is the seed; `quotient` and `remainder` are the thresholds of T by `base`, and empty where p = 1; `batch`
+    components are sampled a step.
+    """
+
+    key: Any
+    quotient: Any
+    remainder: Any
+    base: int = static()
+    batch: int = static()
+
+
+def plan(p: float, batch: int, key: Any, beside: Any) -> Draws:
+    """The draws for refreshes of probability p, on the device of `beside`."""
+    base = 1 if p == 1.0 else math.ceil(math.sqrt(22.2 / p))  # (1 - p)^(22.2 / p) < 2^-32
+    stay = -math.inf if p == 1.0 else math.log1p(-p)
+    within = np.expm1(stay * np.arange(1, base)) / np.expm1(stay * base) if base > 1 else np.zeros(0)
+    beyond = -np.expm1(stay * base * np.arange(1, base + 2)) if p < 1.0 else np.zeros(0)
+    backend, xp = of(beside), namespace(beside)
+    wide = "int64" in xp.__array_namespace_info__().dtypes(kind="signed integer")
+
+    def thresholds(shares: Any) -> Any:
+        table = np.minimum(np.round(shares * WORDS), WORDS - 1.0).astype(np.int64 if wide else np.uint32)
+        return backend.lend(table, beside)
+
+    return Draws(key, thresholds(beyond), thresholds(within), base, batch)
+
+
+def waiting(draws: Draws, number: Any) -> Any:
+    """T >= 1, the steps from refresh `number` to the next one; both of any shape."""
+    xp = namespace(number)
+    if draws.base == 1:
+        return xp.ones_like(number)
+    words = words_of(number, COINS, draws.key, stream=int(Stream.MONOTONE))
+    quotient, remainder = (
+        xp.reshape(xp.searchsorted(table, xp.reshape(words[..., k], (-1,)), side="right"), tuple(number.shape))
+        for k, table in ((0, draws.quotient), (1, draws.remainder))
+    )
+    return xp.astype(1 + quotient * draws.base + remainder, number.dtype)
+
+
+def coins(draws: Draws, steps: Any) -> Any:
+    """The word of the coin of each step."""
+    return words_of(steps, COINS, draws.key, stream=int(Stream.MONOTONE))[..., 2]
+
+
+def indices(draws: Draws, summed: Any, steps: Any) -> Any:
+    """The components that are sampled on the way to each of the `steps`, shape (k,): int32, shape (k, batch)."""
+    xp = namespace(steps)
+    blocks = xp.arange(-(-draws.batch // 4), **like(steps))
+    words = words_of(steps[:, None], blocks[None, :], draws.key, stream=int(Stream.MONOTONE))
+    words = xp.reshape(words, (steps.shape[0], 4 * blocks.shape[0]))[:, : draws.batch]
+    return xp.astype(picked(summed, words), xp.int32)

@@ -1,0 +1,269 @@
+"""Halpern's iteration, deterministic: every step is pulled back to an anchor, which moves as the residual falls.
+
+The residual of an iterate comes with the evaluation that its step needs, so it is tested at every step: the decision to
+move the anchor belongs to the step that follows, after the test whether to stop.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from ..arrays import A as Array_
+from ..arrays import namespace
+from ..backend import of
+from ..boundary import public
+from ..checks import check_limits, check_tol
+from ..iterate import iterate, repeat
+from ..kernel import kernel
+from ..record import map_arrays, plain, record, static
+from ..result import report, settle
+from .anchored import FORMS, Restart, anchored, check_restart, factor_of, moved, wider
+from .checks import check_cocoercive, check_constant, check_operator, check_point, check_word, first_image, known_constant
+from .residuals import evaluate, norm, residual
+from .resolvents import Identity
+from .result import MonotoneResult
+
+__all__ = ["HalpernState", "HalpernTask", "halpern", "halpern_steps"]
+
+PATIENCE = 20_000  # steps without a new least residual
+GROWTH = 1e-12
+
+
+@record
+class HalpernState:
+    """Vectors (..., d); the others are numbers of the shape of the batch."""
+
+    u: Any
+    image: Any  # F(u), or T(u)
+    anchor: Any
+    k: Any  # steps since the anchor moved
+    error: Any
+    reference: Any  # the error where it moved
+    restarts: Any
+    lipschitz: Any
+
+
+@record
+class HalpernTask:
+    """What a step reads; `form` is one of :mod:`equipoise.monotone.anchored`, or ``map`` for a nonexpansive map."""
+
+    operator: Any
+    args: Any
+    resolvent: Any
+    factor: Any
+    form: str = static()
+    adaptive: bool = static(default=False)
+
+
+def length(task: HalpernTask, lipschitz: Any) -> Any:
+    """The step e: 2/L, half of it in the inner form, whose first steps are effectively twice as long."""
+    return (1.0 if task.form == "inner" else 2.0) / lipschitz
+
+
+def error_of(u: Any, image: Any, task: HalpernTask, lipschitz: Any) -> Any:
+    """|u - T(u)|, or the residual r(u)."""
+    if task.form == "map":
+        return norm(u - image)
+    return residual(u, image, task.resolvent, 1.0 / lipschitz)
+
+
+def step(s: HalpernState, task: HalpernTask) -> HalpernState:
+    """Move the anchor if the error has fallen enough, step, and look."""
+    xp = namespace(s.u)
+    restart = s.error <= task.factor * s.reference
+    anchor, k = moved(restart, s.u, s.anchor), moved(restart, xp.zeros_like(s.k), s.k)
+    reference = moved(restart, s.error, s.reference)
+    if task.form == "map":
+        share = 1.0 / (wider(k) + 2.0)
+        u = share * anchor + (1.0 - share) * s.image
+    else:
+        u = anchored(task.form, task.resolvent, anchor, s.u, s.image, k, length(task, s.lipschitz))
+    image = evaluate(task.operator, task.args, u)
+    restarts = s.restarts + xp.astype(xp.asarray(restart), s.k.dtype)
+    error = error_of(u, image, task, s.lipschitz)
+    new = HalpernState(u, image, anchor, k + 1.0, error, reference, restarts, s.lipschitz)
+    return enlarged(new, s, task) if task.adaptive else new
+
+
+def enlarged(new: HalpernState, old: HalpernState, task: HalpernTask) -> HalpernState:
+    """Twice the constant, and a new anchor, where T has just been seen to expand."""
+    xp = namespace(new.u)
+    e, J = length(task, new.lipschitz), plain(task.resolvent)
+    wide = wider(e)
+    here, there = J(new.u - wide * new.image, wide), J(old.u - wide * old.image, wide)
+    rounding = 8.0 * xp.finfo(new.u.dtype).eps * (norm(new.u) + e * norm(new.image))
+    bad = xp.asarray(norm(here - there) > (1.0 + GROWTH) * norm(new.u - old.u) + rounding)
+    lipschitz = moved(bad, 2.0 * new.lipschitz, new.lipschitz)
+    error = error_of(new.u, new.image, task, lipschitz)
+    return replace(
+        new,
+        anchor=moved(bad, new.u, new.anchor),
+        k=moved(bad, xp.zeros_like(new.k), new.k),
+        error=error,
+        reference=moved(bad, error, new.reference),
+        restarts=new.restarts + xp.astype(bad, new.k.dtype),
+        lipschitz=lipschitz,
+    )
+
+
+@kernel("monotone.halpern")
+def halpern_steps(state: HalpernState, task: HalpernTask, limit: Any, tol: Any) -> tuple[Any, Any, Any]:
+    """`limit` steps; a kernel stops after the first whose error is not above `tol`."""
+    state = repeat(step, state, task, limit)
+    return state, limit, state.error
+
+
+def begin(u0: Any, image: Any, task: HalpernTask, lipschitz: Any) -> HalpernState:
+    """The state at the start."""
+    zero = 0.0 * norm(u0)
+    constant = zero + lipschitz
+    error = error_of(u0, image, task, constant)
+    return HalpernState(u0, image, u0, zero, error, error, zero, constant)
+
+
+def probed(u0: Any, image: Any, task: HalpernTask) -> Any:
+    """A first guess at the constant of a black box, from one more call: how F changes a little way along -F."""
+    xp = namespace(u0)
+    size = norm(image)
+    safe = xp.where(size > 0, size, xp.ones_like(size))
+    v = u0 - wider(1e-3 * (1.0 + norm(u0)) / safe) * image
+    gap = norm(v - u0)
+    found = norm(evaluate(task.operator, task.args, v) - image) / xp.where(gap > 0, gap, xp.ones_like(gap))
+    return xp.where(found > 0, found, xp.ones_like(found))
+
+
+@public
+def halpern(
+    operator: Any,
+    u0: Array_,
+    *,
+    args: tuple[Any, ...] = (),
+    lipschitz: Any = None,
+    resolvent: Any = Identity(),  # noqa: B008  (records do not change)
+    form: str = "cocoercive",
+    anchoring: str = "outer",
+    restart: Restart | None = Restart(),  # noqa: B008
+    tol: float | None = None,
+    max_steps: int = 100_000,
+    check_every: int | None = None,
+    callback: Any = None,
+    history: bool | None = None,
+) -> MonotoneResult[Array_]:
+    """Find u with 0 in F(u) + G(u), or a fixed point u = T(u), by anchored iteration.
+
+    Take it for cocoercive operators, such as gradients of convex functions and averaged maps, where the residual itself
+    has to be small at the last iterate. Do not take it for a gradient, where accelerated methods are faster; nor for
+    operators that are merely monotone, such as those of games: :func:`extragradient` and :func:`matrix_game` are for
+    them.
+
+    Parameters
+    ----------
+    operator : callable or FiniteSum
+        ``operator(u, *args)``, shape (..., d) for u of shape (..., d): F, or T with ``form="nonexpansive"``. A finite
+        sum is evaluated as a whole.
+    u0 : array, shape (..., d)
+        Where to start. Leading axes are a batch, each member with its own anchor, restarts and end.
+    args : tuple
+        Arrays that `operator` reads; what it closes over is not moved to another backend.
+    lipschitz : float, optional
+        L with <F u - F v, u - v> >= |F u - F v|^2 / L. By default that of a finite sum; for a black box it is found by
+        doubling whenever two iterates contradict it.
+    resolvent : Resolvent
+        (I + step G)^{-1}; G = 0 by default.
+    form : {"cocoercive", "nonexpansive"}
+        What `operator` is: F, iterated as T = J(I - (2/L) F); or a map T with |T u - T v| <= |u - v| itself.
+    anchoring : {"outer", "inner", "scaled"}
+        For cocoercive operators, where the anchor is added: to T(u), the default; inside the resolvent with the step
+        1/L, as variance-reduced Halpern is published; or inside it with the step of T, as :func:`halpern_vr` does.
+    restart : Restart or None
+        When the anchor moves; None keeps it at u0.
+    tol : float, optional
+        Bound on `error`: 1e-6, in float32 1e-4, by default; 0 runs all steps.
+    max_steps : int
+        The most steps, of one evaluation each.
+    check_every : int, optional
+        Steps between two looks at the error. The default leaves it to the backend.
+    callback : callable, optional
+        Called at every check with an :class:`equipoise.iterate.Info`; a true answer stops.
+    history : bool, optional
+        Record step, error and seconds at every check. By default where that is free.
+
+    Returns
+    -------
+    MonotoneResult
+        `u`, its residual, and how many evaluations it took.
+
+    Raises
+    ------
+    TypeError
+        If u0 is no floating-point array, or something is no operator, resolvent or Restart.
+    ValueError
+        If something is not finite, shapes do not fit, a word is unknown, `lipschitz` is not positive, or the operator
+        is known not to be cocoercive.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If `error` is above `tol` in the end.
+
+    Notes
+    -----
+    Without restarts ``|F(u_k)| <= L |u_0 - u*| / (k + 1)``, for T ``|u_k - T u_k| <= 2 |u_0 - u*| / (k + 1)``, and
+    both are attained: F. Lieder, "On the convergence rate of the Halpern-iteration", Optim. Lett. 15, 405-418, 2021.
+    Results carry no derivative.
+
+    Examples
+    --------
+    The point of a box that is nearest to a solution of A u = b in the least-squares sense:
+
+    >>> import numpy as np
+    >>> from equipoise.monotone import Box, halpern
+    >>> A, b = np.array([[2.0, 1.0], [1.0, 3.0]]), np.array([4.0, 1.0])
+    >>> result = halpern(lambda u, A, b: A @ u - b, np.zeros(2), args=(A, b), resolvent=Box(0.0, 1.5), lipschitz=4.0)
+    >>> result.converged, result.u.round(5)
+    (True, array([1.5, 0. ]))
+    """
+    check_point("u0", u0)
+    operator, resolvent = check_operator(operator, args, u0, resolvent)
+    check_word("form", form, ("cocoercive", "nonexpansive"))
+    check_word("anchoring", anchoring, FORMS)
+    check_restart(restart)
+    check_constant("lipschitz", lipschitz)
+    tol = check_tol(tol, u0, 1e-6, 1e-4)
+    check_limits(tol, max_steps, check_every)
+    stop = of(u0).stop_gradient
+    u0, operator, args, resolvent = map_arrays(stop, (u0, operator, args, resolvent))
+    if form == "nonexpansive":
+        return mapped(operator, u0, args, restart, tol, max_steps, check_every, callback, history)
+    check_cocoercive(operator, "halpern")
+    image = first_image(evaluate(operator, args, u0), u0)
+    constant = known_constant(lipschitz, operator, "lipschitz")
+    task = HalpernTask(operator, args, resolvent, factor_of(restart), anchoring, constant is None)
+    calls = 1
+    if constant is None:
+        constant, calls = probed(u0, image, task), 2
+    options = {"max_steps": int(max_steps), "check_every": check_every, "callback": callback, "history": history}
+    return solved(begin(u0, image, task, constant), task, calls, tol, "monotone.halpern", options)
+
+
+def mapped(operator: Any, u0: Any, args: Any, restart: Any, tol: Any, *limits: Any) -> MonotoneResult[Any]:
+    """The solve for a nonexpansive map."""
+    task = HalpernTask(operator, args, Identity(), factor_of(restart), "map")
+    image = first_image(evaluate(operator, args, u0), u0)
+    options = dict(zip(("max_steps", "check_every", "callback", "history"), limits, strict=True))
+    return solved(begin(u0, image, task, 1.0), task, 1, tol, "monotone.halpern", options)
+
+
+def solved(state: Any, task: Any, calls: int, tol: Any, method: str, options: dict[str, Any]) -> MonotoneResult[Any]:
+    """The loop and its result; `calls` evaluations were made before it."""
+    xp = namespace(state.u)
+    run = iterate(halpern_steps, state, task, tol=tol, patience=PATIENCE, method=method, **options)
+    s = run.state
+    n = getattr(plain(task.operator), "n", 1) if hasattr(plain(task.operator), "full") else 1
+    spent = n * (run.steps + calls)
+    restarts = xp.astype(xp.asarray(s.restarts), run.steps.dtype)
+    code = settle(s.error, tol, run.code)
+    result = MonotoneResult(xp.asarray(s.error), run.steps, code, run.history, s.u, xp.asarray(spent), restarts)
+    report(result, method, tol)
+    return result
