@@ -5,6 +5,8 @@ from .extragradient import extragradient
 from .finite_sum import FiniteSum, components
 from .halpern import halpern
 from .halpern_vr import extragradient_vr, halpern_vr
+from .linear_program import linear_program
+from .matrix_game import matrix_game
 from .regression import LeastSquaresGradient, LogisticGradient
 from .resolvents import Box, Identity, L1Ball, L2Ball, Nonnegative, Product, Resolvent, Simplex, SoftThreshold
 from .result import GameResult, LinearProgramResult, MonotoneResult
@@ -35,4 +37,6 @@ __all__ = [
     "extragradient_vr",
     "halpern",
     "halpern_vr",
+    "linear_program",
+    "matrix_game",
 ]

@@ -62,7 +62,7 @@ class ForbTask:
 def inner_steps(k: Any, task: ForbTask) -> Any:
     """M_k = ceil(length log(k + 2))."""
     xp = namespace(k)
-    return xp.astype(xp.ceil(task.length * xp.log(k + 2.0)), xp.int32)
+    return xp.astype(xp.asarray(xp.ceil(task.length * xp.log(k + 2.0))), xp.int32)
 
 
 def begin(u0: Any, image: Any, task: ForbTask) -> ForbState:
@@ -106,7 +106,7 @@ def event(s: ForbState, task: ForbTask) -> ForbState:
     point = moved(ends, share * s.anchor + (1.0 - share) * s.v, s.v)
     image = plain(task.summed).full(point)
     k = moved(ends, s.k + 1.0, s.k)
-    number = s.number + xp.astype(due, s.number.dtype)
+    number = xp.asarray(s.number + xp.astype(due, s.number.dtype))
     return replace(
         s,
         u=moved(ends, point, s.u),

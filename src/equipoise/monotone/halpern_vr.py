@@ -143,7 +143,7 @@ def practical(
 
 
 def nested(summed: Any, resolvent: Any, u0: Any, key: Any, given: dict[str, Any]) -> tuple[Any, Any, float]:
-    """Algorithm 2 of the paper, with or without restarts."""
+    """Algorithm 2 of the paper, with or without restarts; instead of the probability, that of a new residual."""
     n = int(plain(summed).n)
     root = math.sqrt(n)
     L = checked_constant(given["mean_lipschitz"], summed, "mean_lipschitz", "mode='lipschitz'")
@@ -162,7 +162,7 @@ def nested(summed: Any, resolvent: Any, u0: Any, key: Any, given: dict[str, Any]
     draws = plan(p, int(given["batch"] or 1), key, u0)
     task = forb.ForbTask(summed, resolvent, factor, scale, c, gamma, 1.0 - p, length, draws)
     image = first_image(plain(summed).full(u0), u0, "finite_sum.full")
-    return forb.begin(u0, image, task), task, p
+    return forb.begin(u0, image, task), task, min(p, 0.2 / length)
 
 
 @public

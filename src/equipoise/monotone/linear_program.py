@@ -1,0 +1,357 @@
+"""Linear programs by a first-order method: products with the matrix only, errors measured on the data as given."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ..arrays import A as Array_
+from ..arrays import is_floating, library, like, namespace, shape_text
+from ..backend import of
+from ..boundary import public
+from ..checks import check_finite, check_limits, check_mask, check_tol, number, values
+from ..iterate import iterate
+from ..operators import Dense, as_operator
+from ..record import leaves, map_arrays, plain, record
+from ..result import Status, report, settle
+from .anchored import moved
+from .program_steps import Errors, Program, ProgramState, errors, looked, program_chunk, verdict
+from .residuals import norm
+from .resolvents import Box, check_bounds
+from .result import LinearProgramResult
+from .saddle_steps import SaddleTask, begin, forward, operator_norm, transposed
+from .scaling import scaled
+
+__all__ = ["linear_program"]
+
+PATIENCE = 100_000
+
+
+@record
+class Stacked:
+    """Two operators, one above the other."""
+
+    above: Any
+    below: Any
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows of both, and columns."""
+        return plain(self.above).shape[0] + plain(self.below).shape[0], plain(self.above).shape[1]
+
+    def matvec(self, x: Any) -> Any:
+        """Both products, one after the other."""
+        return namespace(x).concat([forward(self.above, x), forward(self.below, x)], axis=-1)
+
+    def rmatvec(self, y: Any) -> Any:
+        """The sum of both transposed products."""
+        p = plain(self.above).shape[0]
+        return transposed(self.above, y[..., :p]) + transposed(self.below, y[..., p:])
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Checks
+
+
+def check_vector(name: str, x: Any, c: Any, length: int, of_what: str) -> None:
+    """A finite array of the dtype of c and of shape (..., length)."""
+    if not library(x):
+        raise TypeError(f"{name} must be an array (numpy, torch, jax, cupy), got {type(x).__name__}")
+    namespace(c, x)
+    check_mask(name, x)
+    if x.dtype != c.dtype:
+        raise TypeError(f"{name} must have the dtype of c, {c.dtype}, got {x.dtype}; convert one of them")
+    if x.ndim < 1 or x.shape[-1] != length:
+        raise ValueError(f"{name} must have shape (..., {length}) to fit {of_what}, got {shape_text(x)}")
+    seen = values(x)
+    if seen is not None:
+        check_finite(name, seen)
+
+
+def check_block(name: str, M: Any, side: str, target: Any, c: Any) -> None:
+    """A matrix and its right-hand side, both or neither."""
+    if (M is None) != (target is None):
+        missing, given = (name, side) if M is None else (side, name)
+        raise ValueError(f"{given} was given without {missing}")
+    if M is None:
+        return
+    n = int(c.shape[-1])
+    if M.shape[1] != n:
+        raise ValueError(f"{name} must have {n} columns to fit c of shape {shape_text(c)}, got shape {tuple(M.shape)}")
+    for x in leaves(M):
+        namespace(c, x)
+        if is_floating(x):
+            check_mask(name, x)
+            if x.dtype != c.dtype:
+                raise TypeError(f"{name} must have the dtype of c, {c.dtype}, got {x.dtype}; convert one of them")
+            seen = values(x)
+            if seen is not None:
+                check_finite(name, seen)
+    check_vector(side, target, c, int(M.shape[0]), f"{name} of shape {tuple(M.shape)}")
+
+
+def check_program(c: Any, A: Any, b: Any, G: Any, h: Any, lower: Any, upper: Any) -> tuple[int, ...]:
+    """Everything fits; the shape of the batch."""
+    if not library(c):
+        raise TypeError(f"c must be an array (numpy, torch, jax, cupy), got {type(c).__name__}")
+    if not is_floating(c):
+        raise TypeError(f"c must hold floating-point numbers, got dtype {c.dtype}; convert it first")
+    if c.ndim < 1 or math.prod(c.shape) == 0:
+        raise ValueError(f"c must have shape (..., n) and not be empty, got {shape_text(c)}")
+    check_vector("c", c, c, int(c.shape[-1]), "itself")
+    check_block("A", A, "b", b, c)
+    check_block("G", G, "h", h, c)
+    check_bounds(lower, upper)
+    shapes = [tuple(c.shape[:-1])]
+    for name, bound in (("lower", lower), ("upper", upper)):
+        if library(bound):
+            namespace(c, bound)
+            if bound.dtype != c.dtype:
+                raise TypeError(f"{name} must have the dtype of c, {c.dtype}, got {bound.dtype}; convert one of them")
+            if bound.ndim and bound.shape[-1] not in (1, c.shape[-1]):
+                raise ValueError(f"{name} must have shape (..., {c.shape[-1]}) to fit c, got {shape_text(bound)}")
+            shapes.append(tuple(bound.shape[:-1]))
+        else:
+            number(name, bound)
+    for x in (b, h):
+        shapes += [] if x is None else [tuple(x.shape[:-1])]
+    for M in (A, G):
+        shapes += [tuple(M.array.shape[:-2])] if isinstance(M, Dense) else []
+    try:
+        return tuple(np.broadcast_shapes(*shapes))
+    except ValueError:
+        text = ", ".join(map(str, shapes))
+        raise ValueError(f"the batches of c, the bounds, b, h, A and G do not broadcast: {text}") from None
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The problem
+
+
+def joined(A: Any, G: Any, c: Any, batch: tuple[int, ...]) -> tuple[Any, int]:
+    """[A; G], and the rows of A; one row of zeros where there are no constraints."""
+    xp = namespace(c)
+    blocks = [M for M in (A, G) if M is not None]
+    rows = 0 if A is None else int(A.shape[0])
+    if not blocks:
+        return Dense(xp.zeros((1, c.shape[-1]), **like(c))), 1
+    if len(blocks) == 1:
+        return blocks[0], rows
+    if not all(isinstance(M, Dense) for M in blocks):
+        return Stacked(*blocks), rows
+    wide = any(M.array.ndim > 2 for M in blocks)
+    arrays = [xp.broadcast_to(M.array, (*batch, *M.array.shape[-2:])) if wide else M.array for M in blocks]
+    return Dense(xp.concat(arrays, axis=-2)), rows
+
+
+def program_of(c: Any, A: Any, b: Any, G: Any, h: Any, bounds: Any, batch: tuple[int, ...], scaling: bool) -> Program:
+    """The program, and its scaled form."""
+    xp, n = namespace(c), int(c.shape[-1])
+    K, equalities = joined(A, G, c, batch)
+    m = int(plain(K).shape[0])
+    c = xp.broadcast_to(c, (*batch, n))
+    sides = [xp.broadcast_to(x, (*batch, x.shape[-1])) for x in (b, h) if x is not None]
+    q = xp.concat(sides, axis=-1) if sides else xp.zeros((*batch, m), **like(c))
+    lower, upper = (
+        xp.broadcast_to(x if library(x) else xp.asarray(float(x), **like(c)), (*batch, n)) for x in bounds
+    )
+    inner, rows, columns = K, xp.ones_like(q), xp.ones_like(c)
+    if scaling and isinstance(K, Dense):
+        array, rows, columns = scaled(K.array)
+        inner = Dense(array)
+    floor = xp.concat(
+        [xp.full((*batch, equalities), -math.inf, **like(c)), xp.zeros((*batch, m - equalities), **like(c))], axis=-1
+    )
+    box = Box(lower / columns, upper / columns)
+    task = SaddleTask(inner, columns * c, rows * q, box, Box(floor, math.inf), -1.0, True)
+    sizes = (1.0 + norm(c), 1.0 + norm(q))
+    return Program(K, c, q, lower, upper, rows, columns, *sizes, task, equalities)
+
+
+def start_of(init: Any, p: Program) -> tuple[Any, Any]:
+    """The point of the bounds nearest to zero and no multipliers, or those of a previous result or a pair."""
+    xp = namespace(p.c)
+    if init is None:
+        x = xp.zeros_like(p.c)
+        if p.q.shape[-1] == 1 and isinstance(p.K, Dense) and not bool_of(p.K.array):
+            better = xp.where(p.c > 0, p.lower, p.upper)  # nothing but bounds: a corner is the answer
+            x = xp.where((p.c != 0) & xp.isfinite(better), better, x)
+        return xp.clip(x, min=p.lower, max=p.upper), xp.zeros_like(p.q)
+    pair = (init.x, init.y) if isinstance(init, LinearProgramResult) else init
+    if not isinstance(pair, tuple) or len(pair) != 2:
+        raise TypeError(f"init must be a LinearProgramResult or a pair (x, y), got {type(init).__name__}")
+    made = []
+    for name, x, beside in (("x", pair[0], p.c), ("y", pair[1], p.q)):
+        check_vector(f"{name} of init", x, p.c, int(beside.shape[-1]), "the program")
+        try:
+            made.append(xp.broadcast_to(x, tuple(beside.shape)))
+        except (ValueError, RuntimeError, TypeError):
+            raise ValueError(
+                f"{name} of init must have shape {shape_text(beside)}, got {shape_text(x)}"
+            ) from None
+    return made[0], made[1]
+
+
+def bool_of(array: Any) -> bool:
+    """Whether some entry is known not to be zero; True where nothing can be seen."""
+    seen = values(array)
+    return seen is None or bool(namespace(seen).any(seen != 0))
+
+
+def first_weight(task: SaddleTask) -> Any:
+    """|c| / |q| in scaled data, 1 where one of them is 0."""
+    xp = namespace(task.c)
+    c, q = norm(task.c), norm(task.q)
+    known = (c > 0) & (q > 0)
+    one = xp.ones_like(c)
+    return xp.asarray(xp.where(known, c, one) / xp.where(known, q, one))
+
+
+def solved(p: Program, x: Any, y: Any, tol: Any, options: dict[str, Any]) -> LinearProgramResult[Any]:
+    """The loop and its result."""
+    xp = namespace(p.c)
+    x, y = p.task.primal(x / p.columns), p.task.dual(y / p.rows)
+    inner = begin(x, y, p.task, first_weight(p.task), operator_norm(p.task.K, x))
+    far = xp.asarray(0.0 * p.size_c + math.inf)
+    none = xp.zeros(tuple(p.size_c.shape), **{**like(p.c), "dtype": xp.int32})
+    blank = ProgramState(inner, p.columns * x, p.rows * y, far, 0.0 * p.c, 0.0 * p.q, none)
+    state = looked(inner, blank, p, tol)
+    run = iterate(program_chunk, state, p, tol=tol, halt=verdict, patience=PATIENCE, **options)
+    s = run.state
+    x = xp.clip(s.x, min=p.lower, max=p.upper)
+    final: Errors = errors(x, s.y, forward(p.K, x), transposed(p.K, s.y), p)
+    code = settle(final.worst, tol, run.code)
+    unbounded, contradictory = code == int(Status.DUAL_INFEASIBLE), code == int(Status.PRIMAL_INFEASIBLE)
+    x, y = moved(unbounded, s.ray_x, x), moved(contradictory, s.ray_y, s.y)
+    value = moved(unbounded, xp.full_like(final.value, -math.inf), final.value)
+    value = moved(contradictory, xp.full_like(value, math.inf), value)
+    dual_value = moved(unbounded | contradictory, value, final.dual_value)
+    restarts = xp.astype(xp.asarray(s.inner.restarts), run.steps.dtype)
+    return LinearProgramResult(
+        *(xp.asarray(final.worst), run.steps, code, run.history, x, y, final.reduced_costs, value, dual_value),
+        *(final.primal, final.dual, final.gap, restarts),
+    )
+
+
+@public
+def program_with(
+    c: Any, A: Any, b: Any, G: Any, h: Any, lower: Any, upper: Any, *, tol: Any, init: Any, scaling: bool, **options: Any
+) -> LinearProgramResult[Any]:
+    """:func:`linear_program`, of matrices that have become operators and so may cross the boundary."""
+    batch = check_program(c, A, b, G, h, lower, upper)
+    tol = check_tol(tol, c, 1e-6, 1e-4)
+    check_limits(tol, options["max_steps"], options["check_every"])
+    stop = of(c).stop_gradient
+    c, A, b, G, h, lower, upper, init = map_arrays(stop, (c, A, b, G, h, lower, upper, init))
+    if A is not None and A.shape[0] == 0:
+        A, b = None, None
+    if G is not None and G.shape[0] == 0:
+        G, h = None, None
+    p = program_of(c, A, b, G, h, (lower, upper), batch, scaling)
+    result = solved(p, *start_of(init, p), tol, {**options, "method": "monotone.linear_program"})
+    if A is None and G is None:
+        result = without_rows(result)
+    report(result, "monotone.linear_program", tol)
+    return result
+
+
+def without_rows(result: LinearProgramResult[Any]) -> LinearProgramResult[Any]:
+    """No multiplier for the row of zeros that stood for no constraints."""
+    from dataclasses import replace
+
+    return replace(result, y=result.y[..., :0])
+
+
+def linear_program(
+    c: Array_,
+    A: Any = None,
+    b: Array_ | None = None,
+    *,
+    G: Any = None,
+    h: Array_ | None = None,
+    lower: Any = 0.0,
+    upper: Any = math.inf,
+    tol: float | None = None,
+    max_steps: int = 1_000_000,
+    init: Any = None,
+    scaling: bool = True,
+    check_every: int = 64,
+    callback: Any = None,
+    history: bool | None = None,
+) -> LinearProgramResult[Array_]:
+    """Minimise c x subject to A x = b, G x >= h and lower <= x <= upper.
+
+    Take it for large dense programs at moderate accuracy, for batches of them, and on a GPU, where factorisations do
+    not fit. Do not take it for small programs or where a vertex is wanted to all digits: a simplex method, such as that
+    of ``scipy.optimize.linprog``, is faster and exact there.
+
+    Parameters
+    ----------
+    c : array, shape (..., n)
+        The costs. Leading axes of all arrays broadcast, and are a batch.
+    A, b : array or operator, shape (..., p, n), and array, shape (..., p), optional
+        The equalities.
+    G, h : array or operator, shape (..., q, n), and array, shape (..., q), optional
+        The inequalities G x >= h; for G x <= h pass -G and -h.
+    lower, upper : float or array, shape (..., n)
+        The bounds, 0 and infinity by default; bounds belong here and not into rows.
+    tol : float, optional
+        Bound on `error`: 1e-6, in float32 1e-4, by default; 0 runs all steps.
+    max_steps : int
+        The most steps, of two products each.
+    init : LinearProgramResult or (x, y), optional
+        Where to start.
+    scaling : bool
+        Whether to scale rows and columns first; operators that are no arrays are taken as they are.
+    check_every : int
+        Steps between two looks at the error, each three more products.
+    callback : callable, optional
+        Called at every check with an :class:`equipoise.iterate.Info`; a true answer stops.
+    history : bool, optional
+        Record step, error and seconds at every check. By default where that is free.
+
+    Returns
+    -------
+    LinearProgramResult
+        The best point that was looked at, with its multipliers and errors. Where the program is infeasible or
+        unbounded, `status` says so and `y` or `x` is a certificate.
+
+    Raises
+    ------
+    TypeError
+        If something is no floating-point array of the dtype of c.
+    ValueError
+        If shapes do not fit, something is not finite, a lower bound exceeds an upper one, or a matrix comes without its
+        right-hand side.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If `error` is above `tol` in the end: also for infeasible and unbounded programs.
+
+    Notes
+    -----
+    Halpern's iteration of the reflected primal-dual hybrid gradient map with restarts, diagonal scaling and a primal
+    weight that adapts: H. Lu and J. Yang, "Restarted Halpern PDHG for linear programming", 2024; D. Applegate et al.,
+    "Practical large-scale linear programming using primal-dual hybrid gradient", NeurIPS 2021. A certificate is
+    accepted where Farkas' conditions hold to `tol`, relative to what it proves: differences of iterates tend to one
+    (D. Applegate et al., "Infeasibility detection with primal-dual hybrid gradient for large-scale linear programming",
+    2021). Results carry no derivative; those of the value are x in c, y in b and h, -y x^T in A and G.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import equipoise as eq
+    >>> G, h = np.array([[-1.0, -1.0], [-1.0, -3.0]]), np.array([-4.0, -6.0])
+    >>> result = eq.monotone.linear_program(np.array([-1.0, -2.0]), G=G, h=h)
+    >>> result.x.round(4), result.y.round(4), float(result.value.round(4))
+    (array([3., 1.]), array([0.5, 0.5]), -5.0)
+    """
+    left, right = (None if M is None else as_operator(M) for M in (A, G))
+    options = {"tol": tol, "init": init, "scaling": bool(scaling), "max_steps": max_steps, "check_every": check_every}
+    result: LinearProgramResult[Array_] = program_with(
+        c, left, b, right, h, lower, upper, callback=callback, history=history, **options
+    )
+    return result

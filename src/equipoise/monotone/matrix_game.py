@@ -1,0 +1,245 @@
+"""Equilibria of matrix games, with bounds on the value that come from the strategies themselves."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ..arrays import A as Array_
+from ..arrays import first_index, library, like, namespace, shape_text
+from ..backend import of
+from ..boundary import public
+from ..checks import check_finite, check_limits, check_mask, check_tol, values
+from ..iterate import iterate, repeat
+from ..kernel import kernel
+from ..operators import Dense, as_operator
+from ..record import leaves, map_arrays, plain, record
+from ..result import report, settle
+from .anchored import moved
+from .resolvents import Simplex
+from .result import GameResult
+from .saddle_steps import SaddleState, SaddleTask, begin, forward, operator_norm, step, transposed
+
+__all__ = ["GameState", "game_chunk", "matrix_game"]
+
+PATIENCE = 20_000
+
+
+@record
+class GameState:
+    """The iterate, and the strategies with the best guarantees so far; the two need not be of one step."""
+
+    inner: SaddleState
+    x: Any
+    y: Any
+    lower: Any
+    upper: Any
+
+
+def looked(s: SaddleState, best: GameState, task: SaddleTask) -> GameState:
+    """Whether T z guarantees more, to either player, than what was known."""
+    xp = namespace(s.x)
+    upper = xp.max(s.mapped_ax, axis=-1)
+    lower = xp.min(transposed(task.K, s.mapped_y), axis=-1)
+    for_x, for_y = xp.asarray(upper < best.upper), xp.asarray(lower > best.lower)
+    return GameState(
+        *(s, moved(for_x, s.mapped_x, best.x), moved(for_y, s.mapped_y, best.y)),
+        *(moved(for_y, lower, best.lower), moved(for_x, upper, best.upper)),
+    )
+
+
+@kernel("monotone.game_chunk")
+def game_chunk(state: GameState, task: SaddleTask, limit: Any, tol: Any) -> tuple[Any, Any, Any]:
+    """`limit` steps, and the duality gap after them."""
+    s = looked(repeat(step, state.inner, task, limit), state, task)
+    return s, limit, s.upper - s.lower
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Where to start
+
+
+def uniform(K: Any, beside: Any, batch: tuple[int, ...]) -> tuple[Any, Any]:
+    """Strategies that play everything alike."""
+    xp = namespace(beside)
+    m, n = plain(K).shape
+    return tuple(xp.full((*batch, size), 1.0 / size, **like(beside)) for size in (n, m))  # type: ignore[return-value]
+
+
+def pure(array: Any, x: Any, y: Any) -> tuple[Any, Any]:
+    """The pure strategies of a saddle point of the entries where there is one, else x and y."""
+    xp = namespace(array)
+    floors, ceilings = xp.min(array, axis=-1), xp.max(array, axis=-2)
+    row, column = xp.argmax(floors, axis=-1), xp.argmin(ceilings, axis=-1)
+    found = xp.asarray(xp.max(floors, axis=-1) == xp.min(ceilings, axis=-1))
+
+    def unit(index: Any, beside: Any) -> Any:
+        index = xp.asarray(index)
+        places = xp.arange(beside.shape[-1], **{**like(beside), "dtype": index.dtype})
+        return xp.astype(places == index[..., None], beside.dtype)
+
+    return moved(found, unit(column, x), x), moved(found, unit(row, y), y)
+
+
+def start_of(init: Any, K: Any, beside: Any, batch: tuple[int, ...]) -> tuple[Any, Any]:
+    """The strategies of a previous result, or of a pair of arrays."""
+    pair = (init.x, init.y) if isinstance(init, GameResult) else init
+    if not isinstance(pair, tuple) or len(pair) != 2:
+        raise TypeError(f"init must be a GameResult or a pair of strategies (x, y), got {type(init).__name__}")
+    made = []
+    for name, x, size in zip(("x", "y"), pair, reversed(plain(K).shape), strict=True):
+        xp = namespace(beside, x)
+        if not library(x) or x.dtype != beside.dtype:
+            raise TypeError(f"{name} of init must be an array of the dtype of A, {beside.dtype}")
+        try:
+            x = xp.broadcast_to(x, (*batch, size))
+        except (ValueError, RuntimeError, TypeError):
+            raise ValueError(f"{name} of init must have shape {(*batch, size)}, got {shape_text(x)}") from None
+        check_strategy(f"{name} of init", x)
+        made.append(x)
+    return made[0], made[1]
+
+
+def check_strategy(name: str, x: Any) -> None:
+    """Not negative, and of sum 1."""
+    seen = values(x)
+    if seen is None:
+        return
+    xp = namespace(seen)
+    check_finite(name, seen)
+    slack = 1e-6 if seen.dtype == xp.float64 else 1e-4
+    bad = xp.asarray((xp.min(seen, axis=-1) < -slack) | (xp.abs(xp.sum(seen, axis=-1) - 1.0) > slack))
+    if bool(xp.any(bad)):
+        at = f" at index {first_index(bad)}" if bad.ndim else ""
+        raise ValueError(f"{name} must be a strategy, not negative and of sum 1, which it is not{at}")
+
+
+def check_game(A: Any) -> tuple[Any, Any, tuple[int, ...]]:
+    """The matrix as an operator, an array of its library, and the shape of the batch."""
+    K = as_operator(A)
+    arrays = leaves(K)
+    if not arrays:
+        raise TypeError(f"A must be an array, a sparse matrix or an operator made of arrays, got {type(A).__name__}")
+    if 0 in K.shape:
+        raise ValueError(f"A must not be empty, got shape {tuple(K.shape)}")
+    for x in arrays:
+        check_mask("A", x)
+        seen = values(x)
+        if seen is not None and namespace(x).isdtype(x.dtype, "real floating"):
+            check_finite("A", seen)
+    beside = next(x for x in arrays if namespace(x).isdtype(x.dtype, "real floating"))
+    batch = tuple(beside.shape[:-2]) if isinstance(K, Dense) else ()
+    return K, beside, batch
+
+
+@public
+def game_of(
+    K: Any,
+    *,
+    tol: Any,
+    max_steps: int,
+    init: Any,
+    check_every: int,
+    callback: Any,
+    history: bool | None,
+) -> GameResult[Any]:
+    """:func:`matrix_game`, of a matrix that has become an operator and so may cross the boundary."""
+    K, beside, batch = check_game(K)
+    tol = check_tol(tol, beside, 1e-6, 1e-4)
+    check_limits(tol, max_steps, check_every)
+    xp = namespace(beside)
+    K, init = map_arrays(of(beside).stop_gradient, (K, init))
+    x, y = uniform(K, beside, batch) if init is None else start_of(init, K, beside, batch)
+    shift: Any = 0.0
+    inner = K
+    if isinstance(K, Dense):
+        if init is None:
+            x, y = pure(K.array, x, y)
+        shift = xp.mean(K.array, axis=(-2, -1), keepdims=True)  # what every outcome has in common
+        inner, shift = Dense(K.array - shift), xp.asarray(shift[..., 0, 0])
+    task = SaddleTask(inner, 0.0 * x, 0.0 * y, Simplex(), Simplex())
+    state = begin(x, y, task, 1.0, operator_norm(inner, x))
+    worst = xp.full(batch, math.inf, **like(beside))
+    run = iterate(
+        *(game_chunk, looked(state, GameState(state, x, y, -worst, worst), task), task),
+        **{"tol": tol, "max_steps": max_steps, "check_every": check_every, "patience": PATIENCE},
+        **{"callback": callback, "history": history, "method": "monotone.matrix_game"},
+    )
+    s = run.state
+    upper, lower = xp.max(forward(K, s.x), axis=-1), xp.min(transposed(K, s.y), axis=-1)
+    upper, lower = xp.asarray(upper), xp.asarray(lower)
+    error = xp.asarray(upper - lower)
+    restarts = xp.astype(xp.asarray(s.inner.restarts), run.steps.dtype)
+    bounds = (xp.asarray(0.5 * (lower + upper)), lower, upper)
+    code = settle(error, tol, run.code)
+    result = GameResult(error, run.steps, code, run.history, s.x, s.y, *bounds, restarts)
+    report(result, "monotone.matrix_game", tol)
+    return result
+
+
+def matrix_game(
+    A: Array_,
+    *,
+    tol: float | None = None,
+    max_steps: int = 1_000_000,
+    init: Any = None,
+    check_every: int = 20,
+    callback: Any = None,
+    history: bool | None = None,
+) -> GameResult[Array_]:
+    """Solve the zero-sum game ``min_x max_y y^T A x`` over mixed strategies.
+
+    Take it for games of up to some thousands of pure strategies a side, and where bounds on the value matter more than
+    the last digit. Do not take it where the exact vertex is wanted, or for a matrix of nearly rank one: a simplex
+    method is faster there.
+
+    Parameters
+    ----------
+    A : array, shape (..., m, n), sparse matrix, or operator
+        What the player of the columns, x, pays to the player of the rows, y. Leading axes are a batch.
+    tol : float, optional
+        Bound on the duality gap, in the units of A: 1e-6, in float32 1e-4, by default; 0 runs all steps.
+    max_steps : int
+        The most steps, of two products each.
+    init : GameResult or (x, y), optional
+        Strategies to start from; by default uniform ones, or a saddle point of the entries where there is one.
+    check_every : int
+        Steps between two looks at the gap, each another product.
+    callback : callable, optional
+        Called at every check with an :class:`equipoise.iterate.Info`; a true answer stops.
+    history : bool, optional
+        Record step, error and seconds at every check. By default where that is free.
+
+    Returns
+    -------
+    GameResult
+        The strategies with the best guarantees that were met, and the guarantees.
+
+    Raises
+    ------
+    TypeError
+        If A is not made of floating-point arrays.
+    ValueError
+        If A is empty or not finite, or `init` does not hold strategies that fit.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If the gap is above `tol` in the end.
+
+    Notes
+    -----
+    Halpern's iteration of the reflected primal-dual hybrid gradient map, with adaptive restarts: H. Lu and J. Yang,
+    "Restarted Halpern PDHG for linear programming", 2024. Results carry no derivative; that of the value in A is y x^T.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import equipoise as eq
+    >>> game = eq.monotone.matrix_game(np.array([[3.0, -1.0], [-2.0, 4.0]]))
+    >>> game.x.round(4), game.y.round(4), float(game.value.round(4))
+    (array([0.5, 0.5]), array([0.6, 0.4]), 1.0)
+    """
+    watching = {"check_every": check_every, "callback": callback, "history": history}
+    result: GameResult[Array_] = game_of(as_operator(A), tol=tol, max_steps=max_steps, init=init, **watching)
+    return result
