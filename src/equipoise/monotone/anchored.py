@@ -2,7 +2,7 @@
 
 u0 is the anchor, g stands for F(u), exactly or by an estimate, and J for the resolvent.
 
-``outer``: lambda u0 + (1 - lambda) J_{eG}(u - e g), lambda = 1/(k+2): Halpern's iteration of the map T = J_{eG}(I - eF).
+``outer``: lambda u0 + (1 - lambda) J_{eG}(u - e g), lambda = 1/(k+2): Halpern's iteration of T = J_{eG}(I - eF).
 ``inner``: J_{eG}(lambda u0 + (1 - lambda) u - e g), lambda = 2/(k+4): as Cai, Alacaoglu and Diakonikolas publish it.
 ``scaled``: J_{sG}(lambda u0 + (1 - lambda)(u - e g)), s = (1 - lambda) e, lambda = 2/(k+4): the anchor inside, the step
 of T. The inner form is this one with the step e / (1 - lambda), which is up to twice as long.

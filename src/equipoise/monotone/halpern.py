@@ -19,7 +19,15 @@ from ..kernel import kernel
 from ..record import map_arrays, plain, record, static
 from ..result import report, settle
 from .anchored import FORMS, Restart, anchored, check_restart, factor_of, moved, wider
-from .checks import check_cocoercive, check_constant, check_operator, check_point, check_word, first_image, known_constant
+from .checks import (
+    check_cocoercive,
+    check_constant,
+    check_operator,
+    check_point,
+    check_word,
+    first_image,
+    known_constant,
+)
 from .residuals import evaluate, norm, residual
 from .resolvents import Identity
 from .result import MonotoneResult

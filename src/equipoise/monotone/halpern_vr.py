@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from ..arrays import A as Array_
-from ..arrays import like, namespace
+from ..arrays import namespace
 from ..backend import of
 from ..boundary import public
 from ..checks import check_limits, check_tol
@@ -127,9 +127,7 @@ def published(summed: Any, resolvent: Any, u0: Any, key: Any, given: dict[str, A
     return page.begin(u0, image, task, step), task, float(p)
 
 
-def practical(
-    summed: Any, resolvent: Any, u0: Any, key: Any, given: dict[str, Any]
-) -> tuple[Any, Any, float]:
+def practical(summed: Any, resolvent: Any, u0: Any, key: Any, given: dict[str, Any]) -> tuple[Any, Any, float]:
     """The restarted form, with the step of the whole operator."""
     n = int(plain(summed).n)
     root = math.sqrt(n)

@@ -154,9 +154,7 @@ def program_of(c: Any, A: Any, b: Any, G: Any, h: Any, bounds: Any, batch: tuple
     c = xp.broadcast_to(c, (*batch, n))
     sides = [xp.broadcast_to(x, (*batch, x.shape[-1])) for x in (b, h) if x is not None]
     q = xp.concat(sides, axis=-1) if sides else xp.zeros((*batch, m), **like(c))
-    lower, upper = (
-        xp.broadcast_to(x if library(x) else xp.asarray(float(x), **like(c)), (*batch, n)) for x in bounds
-    )
+    lower, upper = (xp.broadcast_to(x if library(x) else xp.asarray(float(x), **like(c)), (*batch, n)) for x in bounds)
     inner, rows, columns = K, xp.ones_like(q), xp.ones_like(c)
     if scaling and isinstance(K, Dense):
         array, rows, columns = scaled(K.array)
@@ -188,9 +186,7 @@ def start_of(init: Any, p: Program) -> tuple[Any, Any]:
         try:
             made.append(xp.broadcast_to(x, tuple(beside.shape)))
         except (ValueError, RuntimeError, TypeError):
-            raise ValueError(
-                f"{name} of init must have shape {shape_text(beside)}, got {shape_text(x)}"
-            ) from None
+            raise ValueError(f"{name} of init must have shape {shape_text(beside)}, got {shape_text(x)}") from None
     return made[0], made[1]
 
 
@@ -237,7 +233,18 @@ def solved(p: Program, x: Any, y: Any, tol: Any, options: dict[str, Any]) -> Lin
 
 @public
 def program_with(
-    c: Any, A: Any, b: Any, G: Any, h: Any, lower: Any, upper: Any, *, tol: Any, init: Any, scaling: bool, **options: Any
+    c: Any,
+    A: Any,
+    b: Any,
+    G: Any,
+    h: Any,
+    lower: Any,
+    upper: Any,
+    *,
+    tol: Any,
+    init: Any,
+    scaling: bool,
+    **options: Any,
 ) -> LinearProgramResult[Any]:
     """:func:`linear_program`, of matrices that have become operators and so may cross the boundary."""
     batch = check_program(c, A, b, G, h, lower, upper)

@@ -63,7 +63,7 @@ def uniform(K: Any, beside: Any, batch: tuple[int, ...]) -> tuple[Any, Any]:
     """Strategies that play everything alike."""
     xp = namespace(beside)
     m, n = plain(K).shape
-    return tuple(xp.full((*batch, size), 1.0 / size, **like(beside)) for size in (n, m))  # type: ignore[return-value]
+    return tuple(xp.full((*batch, size), 1.0 / size, **like(beside)) for size in (n, m))
 
 
 def pure(array: Any, x: Any, y: Any) -> tuple[Any, Any]:
@@ -161,9 +161,16 @@ def game_of(
     state = begin(x, y, task, 1.0, operator_norm(inner, x))
     worst = xp.full(batch, math.inf, **like(beside))
     run = iterate(
-        *(game_chunk, looked(state, GameState(state, x, y, -worst, worst), task), task),
-        **{"tol": tol, "max_steps": max_steps, "check_every": check_every, "patience": PATIENCE},
-        **{"callback": callback, "history": history, "method": "monotone.matrix_game"},
+        game_chunk,
+        looked(state, GameState(state, x, y, -worst, worst), task),
+        task,
+        tol=tol,
+        max_steps=max_steps,
+        check_every=check_every,
+        patience=PATIENCE,
+        callback=callback,
+        history=history,
+        method="monotone.matrix_game",
     )
     s = run.state
     upper, lower = xp.max(forward(K, s.x), axis=-1), xp.min(transposed(K, s.y), axis=-1)

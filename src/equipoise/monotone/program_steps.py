@@ -1,4 +1,4 @@
-"""A linear program between two looks: steps on scaled data, then errors and certificates on the data as they were given.
+"""A linear program between two looks: steps on scaled data, then errors and certificates on the data as given.
 
 ``min c x`` subject to K x = q in the first rows, K x >= q in the others, lower <= x <= upper. Scaling factors are
 powers of two, so that what is known of the scaled products is known of the original ones.
@@ -152,4 +152,3 @@ def program_chunk(state: ProgramState, program: Program, limit: Any, tol: Any) -
 def verdict(s: ProgramState, data: Any) -> Any:
     """The code of a certificate, for those that have one."""
     return s.code
-

@@ -298,9 +298,7 @@ def check_bounds(lower: Any, upper: Any) -> None:
             raise ValueError(f"lower and upper do not broadcast, got shapes {shapes}") from None
         if bool(xp.any(bad)):
             index = first_index(bad)
-            least, most = (
-                float(xp.broadcast_to(x, bad.shape)[index]) if library(x) else float(x) for x in (low, high)
-            )
+            least, most = (float(xp.broadcast_to(x, bad.shape)[index]) if library(x) else float(x) for x in (low, high))
             raise ValueError(f"lower must not exceed upper, got {least} and {most} at index {index}")
         return
     if not lower <= upper or lower == math.inf or upper == -math.inf:
@@ -315,7 +313,7 @@ def check_resolvent(resolvent: Any, u: Any) -> Any:
     if isinstance(resolvent, Product) and sum(resolvent.sizes) != d:
         raise ValueError(f"the sizes of the Product sum to {sum(resolvent.sizes)}, but u0 has {d} entries")
     for name in ("lower", "upper", "weight"):
-        bound = getattr(resolvent, name, None)
+        bound: Any = getattr(resolvent, name, None)
         if library(bound):
             namespace(bound, u)
             try:

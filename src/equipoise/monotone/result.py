@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic
+from typing import Generic
 
 from ..arrays import A, shape_text
 from ..record import record
@@ -115,5 +115,3 @@ class LinearProgramResult(Outcome[A], Generic[A]):
         shapes = f"x {shape_text(self.x)}, y {shape_text(self.y)}"
         status = getattr(self.status, "name", "traced")
         return f"LinearProgramResult({shapes}, value {self.value}, error {self.error}, steps {self.steps}, {status})"
-
-

@@ -159,17 +159,22 @@ def step(s: SaddleState, task: SaddleTask) -> SaddleState:
 
     share = wider(1.0 / (s.j + 2.0))
     weight = balanced(s, x, y, again) if task.weighted else s.weight
-    following = [
-        moved(again, new, share * anchor + (1.0 - share) * reflected)
-        for new, anchor, reflected in (
-            *((x, s.anchor_x, mirror), (y, s.anchor_y, 2.0 * y - s.y)),
-            (ax, s.anchor_ax, image),
-        )
-    ]
+
+    def next_of(new: Any, anchor: Any, reflected: Any) -> Any:
+        return moved(again, new, share * anchor + (1.0 - share) * reflected)
+
     return SaddleState(
-        *following,
-        *(moved(again, new, old) for new, old in ((x, s.anchor_x), (y, s.anchor_y), (ax, s.anchor_ax))),
-        *(x, y, ax, dx, dy),
+        x=next_of(x, s.anchor_x, mirror),
+        y=next_of(y, s.anchor_y, 2.0 * y - s.y),
+        ax=next_of(ax, s.anchor_ax, image),
+        anchor_x=moved(again, x, s.anchor_x),
+        anchor_y=moved(again, y, s.anchor_y),
+        anchor_ax=moved(again, ax, s.anchor_ax),
+        mapped_x=x,
+        mapped_y=y,
+        mapped_ax=ax,
+        dx=dx,
+        dy=dy,
         j=moved(again, xp.zeros_like(metric), s.j + 1.0),
         k=s.k + 1.0,
         first=first,

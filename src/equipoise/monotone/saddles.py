@@ -41,9 +41,7 @@ def sampled(A: Any, idx: Any, x: Any, y: Any, weights: Any) -> tuple[Any, Any]:
     rows, columns = xp.astype(rows, idx.dtype), xp.astype(columns, idx.dtype)
     on_row, on_column = xp.astype(idx < m, x.dtype) * weights, xp.astype(idx < n, x.dtype) * weights
     by_rows = of(x).matmul(xp.take(y, rows, axis=-1) * on_row, rows_of(A, rows))
-    by_columns = of(x).matmul(
-        xp.take(x, columns, axis=-1) * on_column, rows_of(xp.matrix_transpose(A), columns)
-    )
+    by_columns = of(x).matmul(xp.take(x, columns, axis=-1) * on_column, rows_of(xp.matrix_transpose(A), columns))
     return by_rows, by_columns
 
 
@@ -191,7 +189,9 @@ class QuadraticMinMax:
         check_pair("h", self.h, "H", self.H)
         n = self.A.shape[1]
         if tuple(self.H.shape) != (n, n):
-            raise ValueError(f"H must have shape ({n}, {n}) to fit A of shape {shape_text(self.A)}, got {shape_text(self.H)}")
+            raise ValueError(
+                f"H must have shape ({n}, {n}) to fit A of shape {shape_text(self.A)}, got {shape_text(self.H)}"
+            )
 
     @classmethod
     def worst_case(cls, n: int, *, like: Any = None) -> QuadraticMinMax:
@@ -241,9 +241,7 @@ class QuadraticMinMax:
         """F(u)."""
         xp, n = namespace(u), self.A.shape[1]
         x, y = u[..., :n], u[..., n:]
-        return xp.concat(
-            [product(self.H, x) - self.h - of(u).matmul(y, self.A), product(self.A, x) - self.b], axis=-1
-        )
+        return xp.concat([product(self.H, x) - self.h - of(u).matmul(y, self.A), product(self.A, x) - self.b], axis=-1)
 
     def diff(self, u: Any, v: Any, idx: Any) -> Any:
         """The mean difference of the components in `idx`."""
@@ -259,8 +257,8 @@ class QuadraticMinMax:
 class RobustLeastSquares:
     """Least squares against an adversary who may move the targets.
 
-    ``min_x max_y (|A x - y|^2 - weight |y - b|^2) / 2``, with F(x, y) = (A^T (A x - y), A x + (weight - 1) y - weight b),
-    one component a row; its x is the least-squares solution. Cocoercive, and no gradient: a test for
+    ``min_x max_y (|A x - y|^2 - weight |y - b|^2) / 2``, so that F(x, y) = (A^T (A x - y), A x + (weight - 1) y -
+    weight b), one component a row; its x is the least-squares solution. Cocoercive, and no gradient: a test for
     :func:`halpern_vr`.
 
     Parameters
