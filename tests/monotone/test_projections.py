@@ -57,9 +57,7 @@ class TestProperties:
         assert np.all((others - p) @ (v - p) <= 1e-12 * scale * np.maximum(1.0, np.abs(others).max(axis=1)))
 
     @given(v=vectors, w=vectors, weight=st.floats(0, 3), step=st.floats(0.01, 3))
-    def test_the_soft_threshold_is_a_resolvent(
-        self, v: np.ndarray, w: np.ndarray, weight: float, step: float
-    ) -> None:
+    def test_the_soft_threshold_is_a_resolvent(self, v: np.ndarray, w: np.ndarray, weight: float, step: float) -> None:
         J = SoftThreshold(weight)
         p, q = J(v, step), J(w, step)
         assert (p - q) @ (p - q) <= (p - q) @ (v - w) + 1e-10  # firmly nonexpansive
@@ -98,7 +96,11 @@ class TestKnownAnswers:
 
     def test_what_is_inside_stays(self) -> None:
         """One of the authors' scripts returned nothing there."""
-        for J, v in ((Simplex(), np.array([0.25, 0.75])), (L1Ball(1.0), np.array([0.5, -0.5])), (L2Ball(1.0), np.ones(1))):
+        for J, v in (
+            (Simplex(), np.array([0.25, 0.75])),
+            (L1Ball(1.0), np.array([0.5, -0.5])),
+            (L2Ball(1.0), np.ones(1)),
+        ):
             np.testing.assert_array_equal(J(v, 1.0), v)
 
     @pytest.mark.parametrize("case", EAGER, ids=lambda case: case.name)

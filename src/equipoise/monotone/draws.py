@@ -65,8 +65,8 @@ def waiting(draws: Draws, number: Any) -> Any:
     if draws.base == 1:
         return xp.ones_like(number)
     words = words_of(number, COINS, draws.key, stream=int(Stream.MONOTONE))
-    quotient, remainder = (
-        xp.reshape(xp.searchsorted(table, xp.reshape(words[..., k], (-1,)), side="right"), tuple(number.shape))
+    quotient, remainder = (  # torch wants what it searches for in one piece: + 0 copies
+        xp.reshape(xp.searchsorted(table, xp.reshape(words[..., k], (-1,)) + 0, side="right"), tuple(number.shape))
         for k, table in ((0, draws.quotient), (1, draws.remainder))
     )
     return xp.astype(1 + quotient * draws.base + remainder, number.dtype)

@@ -15,7 +15,7 @@ from ..record import map_arrays, plain, record, static
 from ..result import report, settle
 from .anchored import wider
 from .checks import check_constant, check_operator, check_point, first_image, known_constant
-from .residuals import evaluate, norm, residual
+from .residuals import diverged, evaluate, norm, residual
 from .resolvents import Identity
 from .result import MonotoneResult
 
@@ -34,6 +34,7 @@ class ExtragradientState:
     anchor: Any
     k: Any
     error: Any
+    first: Any  # the error at the start
 
 
 @record
@@ -58,7 +59,13 @@ def step(s: ExtragradientState, task: ExtragradientTask) -> ExtragradientState:
     half = J(centre - e * s.image, e)
     u = J(centre - e * evaluate(task.operator, task.args, half), e)
     image = evaluate(task.operator, task.args, u)
-    return ExtragradientState(u, image, s.anchor, s.k + 1.0, residual(u, image, task.resolvent, task.scale))
+    error = residual(u, image, task.resolvent, task.scale)
+    return ExtragradientState(u, image, s.anchor, s.k + 1.0, error, s.first)
+
+
+def lost(s: ExtragradientState, task: ExtragradientTask) -> Any:
+    """Another reason to stop: the step is too long."""
+    return diverged(s.error, s.first, namespace(s.u))
 
 
 @kernel("monotone.extragradient")
@@ -152,11 +159,16 @@ def extragradient(
     xp = namespace(u0)
     image = first_image(evaluate(operator, args, u0), u0)
     task = ExtragradientTask(operator, args, resolvent, length, scale, bool(anchored))
-    state = ExtragradientState(u0, image, u0, 0.0 * norm(u0), residual(u0, image, resolvent, scale))
-    options = {"max_steps": int(max_steps), "check_every": check_every, "callback": callback, "history": history}
-    run = iterate(
-        extragradient_steps, state, task, tol=tol, patience=PATIENCE, method="monotone.extragradient", **options
-    )
+    error = residual(u0, image, resolvent, scale)
+    state = ExtragradientState(u0, image, u0, 0.0 * norm(u0), error, error)
+    options: dict[str, Any] = {
+        "max_steps": int(max_steps),
+        "check_every": check_every,
+        "callback": callback,
+        "history": history,
+    }
+    options["method"] = "monotone.extragradient"
+    run = iterate(extragradient_steps, state, task, tol=tol, halt=lost, patience=PATIENCE, **options)
     error = xp.asarray(run.state.error)
     n = plain(operator).n if hasattr(plain(operator), "full") else 1
     spent, code = xp.asarray(n * (2 * run.steps + 1)), settle(error, tol, run.code)

@@ -146,5 +146,6 @@ def forb_chunk(state: ForbState, task: ForbTask, limit: Any, tol: Any) -> tuple[
     samples = indices(task.draws, task.summed, xp.arange(1, steps + 1, **like(t)) + t)
     for j in range(steps):
         s = inner_step(s, task, samples[j, ...])
-    s = event(s, task)
+    if steps == int(count):  # else the limit came first
+        s = event(s, task)
     return s, steps, s.error

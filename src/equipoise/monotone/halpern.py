@@ -28,7 +28,7 @@ from .checks import (
     first_image,
     known_constant,
 )
-from .residuals import evaluate, norm, residual
+from .residuals import diverged, evaluate, norm, residual
 from .resolvents import Identity
 from .result import MonotoneResult
 
@@ -120,6 +120,11 @@ def halpern_steps(state: HalpernState, task: HalpernTask, limit: Any, tol: Any) 
     """`limit` steps; a kernel stops after the first whose error is not above `tol`."""
     state = repeat(step, state, task, limit)
     return state, limit, state.error
+
+
+def lost(s: HalpernState, task: HalpernTask) -> Any:
+    """Another reason to stop: the constant is too small, or the map expands."""
+    return diverged(s.error, s.reference, namespace(s.u))
 
 
 def begin(u0: Any, image: Any, task: HalpernTask, lipschitz: Any) -> HalpernState:
@@ -266,7 +271,7 @@ def mapped(operator: Any, u0: Any, args: Any, restart: Any, tol: Any, *limits: A
 def solved(state: Any, task: Any, calls: int, tol: Any, method: str, options: dict[str, Any]) -> MonotoneResult[Any]:
     """The loop and its result; `calls` evaluations were made before it."""
     xp = namespace(state.u)
-    run = iterate(halpern_steps, state, task, tol=tol, patience=PATIENCE, method=method, **options)
+    run = iterate(halpern_steps, state, task, tol=tol, halt=lost, patience=PATIENCE, method=method, **options)
     s = run.state
     n = getattr(plain(task.operator), "n", 1) if hasattr(plain(task.operator), "full") else 1
     spent = n * (run.steps + calls)

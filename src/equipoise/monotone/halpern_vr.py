@@ -14,7 +14,7 @@ from ..iterate import iterate
 from ..record import map_arrays, plain
 from ..result import Status, report, settle
 from . import forb, page, vreg
-from .anchored import NEVER, Restart, check_restart, factor_of
+from .anchored import NEVER, Restart, check_restart, factor_of, moved
 from .checks import (
     check_cocoercive,
     check_constant,
@@ -28,6 +28,7 @@ from .checks import (
 )
 from .draws import plan
 from .finite_sum import word_key
+from .residuals import diverged
 from .resolvents import Identity
 from .result import MonotoneResult
 
@@ -72,11 +73,15 @@ def calls_of(state: Any, task: Any) -> Any:
     return n * (1 + fulls) + 2 * b * sampled
 
 
-def spent(state: Any, data: Any) -> Any:
-    """MAX_ORACLE_CALLS for those whose budget is used up."""
+def ended(state: Any, data: Any) -> Any:
+    """Another reason to stop: the budget is used up, or the step is too long."""
     task, budget = data
     xp = namespace(state.u)
-    return xp.astype(xp.asarray(calls_of(state, task) >= budget), xp.int32) * int(Status.MAX_ORACLE_CALLS)
+    code = diverged(state.error, state.reference, xp)
+    if budget is not None:
+        used = xp.asarray(calls_of(state, task) >= budget)
+        code = moved(used, xp.full_like(code, int(Status.MAX_ORACLE_CALLS)), code)
+    return code
 
 
 def page_on(state: Any, data: Any, limit: Any, tol: Any) -> Any:
@@ -296,7 +301,7 @@ def halpern_vr(
         tol=tol,
         max_steps=max_steps,
         check_every=int(max_steps),
-        halt=None if max_oracle_calls is None else spent,
+        halt=ended,
         patience=math.ceil(PATIENCE / p),
         callback=callback,
         history=history,

@@ -10,9 +10,12 @@ from typing import Any
 
 from ..arrays import namespace
 from ..record import plain
+from ..result import Status
 from .resolvents import Identity
 
-__all__ = ["evaluate", "norm", "residual"]
+__all__ = ["diverged", "evaluate", "norm", "residual"]
+
+GROWN = 1e10  # times the residual that the method began with: it will not come back
 
 
 def norm(x: Any) -> Any:
@@ -33,3 +36,9 @@ def evaluate(operator: Any, args: Any, u: Any) -> Any:
     """F(u): of a user's function, or all components of a finite sum."""
     made = plain(operator)
     return made.full(u) if hasattr(made, "full") else made(u, *args)
+
+
+def diverged(error: Any, reference: Any, xp: Any) -> Any:
+    """DIVERGED for those whose residual has grown without bound, before numbers overflow."""
+    grown = xp.asarray((error > GROWN * reference) & (reference > 0))
+    return xp.astype(grown, xp.int32) * int(Status.DIVERGED)
