@@ -15,7 +15,8 @@ from equipoise.monotone import (
     RobustLeastSquares,
     components,
 )
-from equipoise.monotone.finite_sum import picked, spectral_norm
+from equipoise.monotone.finite_sum import picked
+from equipoise.monotone.products import spectral_norm
 
 from ..backends import Case
 from .problems import EAGER, dimension, sums

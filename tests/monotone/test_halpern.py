@@ -150,7 +150,7 @@ class TestBounds:
 
     @given(seed=st.integers(0, 999), steps=st.integers(1, 60))
     def test_the_anchored_extragradient_residual_falls_like_one_over_k(self, seed: int, steps: int) -> None:
-        """No more than 4 L |u_0 - u*| / (k + 1) was met on skew and mixed operators; the theorem has a larger constant."""
+        """No more than 4 L |u_0 - u*| / (k + 1) was met; the theorem has a larger constant."""
         rng = np.random.default_rng(seed)
         S = rng.normal(size=(4, 4))
         M = S - S.T + rng.choice([0.0, 0.3]) * np.diag(rng.random(4))

@@ -223,7 +223,7 @@ class TestAgainstThePaper:
         assert 3 < refreshes < 40
 
     def test_algorithm_2(self) -> None:
-        """The snapshot moves to the new iterate, the previous snapshot is kept for one step, and the outer loop anchors."""
+        """The snapshot moves to the new iterate, the one before is kept for a step, and the outer loop anchors."""
         rng = np.random.default_rng(0)
         M = rng.normal(size=(4, 6))
         F, sets = GameOperator(M), Product((Simplex(), 6), (Simplex(), 4))

@@ -39,9 +39,7 @@ def quiet(*args: Any, **settings: Any) -> Any:
 def reference(c: Any, A: Any, b: Any, G: Any, h: Any, lower: Any, upper: Any) -> Any:
     """What scipy finds."""
     bounds = list(zip(np.broadcast_to(lower, c.shape), np.broadcast_to(upper, c.shape), strict=True))
-    return linprog(
-        c, A_eq=A, b_eq=b, A_ub=None if G is None else -G, b_ub=None if h is None else -h, bounds=bounds
-    )
+    return linprog(c, A_eq=A, b_eq=b, A_ub=None if G is None else -G, b_ub=None if h is None else -h, bounds=bounds)
 
 
 def check_optimal(result: Any, c: Any, A: Any, b: Any, G: Any, h: Any, lower: Any, upper: Any, tol: float) -> None:
@@ -82,7 +80,18 @@ def best_parabola() -> Any:
     return [0, 0, 0, 1], None, None, np.block([[-V, one], [V, one]]), np.r_[-np.exp(t), np.exp(t)]
 
 
-ARCS = [(0, 1, 16), (0, 2, 13), (1, 2, 10), (2, 1, 4), (1, 3, 12), (3, 2, 9), (2, 4, 14), (4, 3, 7), (3, 5, 20), (4, 5, 4)]
+ARCS = [
+    (0, 1, 16),
+    (0, 2, 13),
+    (1, 2, 10),
+    (2, 1, 4),
+    (1, 3, 12),
+    (3, 2, 9),
+    (2, 4, 14),
+    (4, 3, 7),
+    (3, 5, 20),
+    (4, 5, 4),
+]
 FLOW = np.zeros((4, 10))
 for _k, (_i, _j, _) in enumerate(ARCS):
     for _node, _sign in ((_i, 1.0), (_j, -1.0)):
@@ -92,7 +101,11 @@ COSTS = [[9, 2, 7, 8], [6, 4, 3, 7], [5, 8, 1, 8], [7, 6, 9, 4]]
 CLASSICS: dict[str, tuple[Any, dict[str, Any], float]] = {
     "two products": (([-1, -2], None, None, [[-1, -1], [-1, -3]], [-4, -6]), {}, -5.0),
     "Wyndor Glass": (([-3, -5], None, None, [[-1, 0], [0, -2], [-3, -2]], [-4, -12, -18]), {}, -36.0),
-    "Klee and Minty": (([-4, -2, -1], None, None, [[-1, 0, 0], [-4, -1, 0], [-8, -4, -1]], [-5, -25, -125]), {}, -125.0),
+    "Klee and Minty": (
+        ([-4, -2, -1], None, None, [[-1, 0, 0], [-4, -1, 0], [-8, -4, -1]], [-5, -25, -125]),
+        {},
+        -125.0,
+    ),
     "Beale, degenerate": (
         (
             [-0.75, 150, -0.02, 6],
@@ -133,7 +146,11 @@ CLASSICS: dict[str, tuple[Any, dict[str, Any], float]] = {
         -23.0,
     ),
     "best parabola": (best_parabola(), {"lower": -inf}, 0.008722104768196),
-    "fixed and free": (([1, 1], [[1, 1]], [1], None, None), {"lower": np.array([-inf, 0.5]), "upper": np.array([inf, 0.5])}, 1.0),
+    "fixed and free": (
+        ([1, 1], [[1, 1]], [1], None, None),
+        {"lower": np.array([-inf, 0.5]), "upper": np.array([inf, 0.5])},
+        1.0,
+    ),
     "a row of zeros": (([1, 1], [[1, 1], [0, 0]], [1, 0], None, None), {}, 1.0),
     "equal rows": (([1, 2], [[1, 1], [2, 2]], [1, 2], None, None), {}, 1.0),
     "bounds alone": (([1, -1, 0], None, None, None, None), {"lower": -2.0, "upper": 3.0}, -5.0),
@@ -351,9 +368,21 @@ c2 = np.ones(2)
             r"lower must not exceed upper, got 0.0 and -1.0 at index \(1,\)",
             lambda: linear_program(c2, upper=np.array([1.0, -1.0])),
         ),
-        (ValueError, r"upper must have shape \(..., 2\) to fit c, got \(3,\)", lambda: linear_program(c2, upper=np.ones(3))),
-        (TypeError, "b must have the dtype of c, float64, got float32", lambda: linear_program(c2, np.eye(2), c2.astype("float32"))),
-        (TypeError, r"init must be a LinearProgramResult or a pair \(x, y\), got int", lambda: linear_program(c2, init=1)),
+        (
+            ValueError,
+            r"upper must have shape \(..., 2\) to fit c, got \(3,\)",
+            lambda: linear_program(c2, upper=np.ones(3)),
+        ),
+        (
+            TypeError,
+            "b must have the dtype of c, float64, got float32",
+            lambda: linear_program(c2, np.eye(2), c2.astype("float32")),
+        ),
+        (
+            TypeError,
+            r"init must be a LinearProgramResult or a pair \(x, y\), got int",
+            lambda: linear_program(c2, init=1),
+        ),
     ],
 )
 def test_bad_input(error: type[Exception], sentence: str, call: Any) -> None:

@@ -169,7 +169,7 @@ class TestWays:
         assert result.lower <= value_of(A) <= result.upper  # the bounds hold all the same
 
 
-I = np.eye(2)  # noqa: E741
+I = np.eye(2)
 
 
 @pytest.mark.parametrize(

@@ -10,18 +10,14 @@ from __future__ import annotations
 import math
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
+
 from ..arrays import first_index, is_floating, library, like, namespace, shape_text
-from ..backend import of
 from ..checks import check_finite, check_mask, values
-from ..iterate import iterate, stepwise
-from ..random import Stream, key, mulhi, normal, words_of
+from ..random import key, mulhi
 from ..record import as_data, plain, record, static
-from .residuals import norm
 
-__all__ = ["Components", "FiniteSum", "check_data", "components", "picked", "product", "rows_of", "spectral_norm"]
-
-SLACK = 1.01  # a power iteration ends below the norm; steps need a bound from above
-POWER_STEPS, POWER_TOL = 300, 1e-5
+__all__ = ["Components", "FiniteSum", "check_data", "components", "picked", "rows_of"]
 
 
 @runtime_checkable
@@ -119,11 +115,6 @@ def components(fun: Any, n: int, *, args: tuple[Any, ...] = (), full: Any = None
 # What the shipped sums share
 
 
-def product(matrix: Any, x: Any) -> Any:
-    """The product with every vector of x, in full precision: x M^T, shape (..., rows of M)."""
-    return of(x, matrix).matmul(x, namespace(matrix).matrix_transpose(matrix))
-
-
 def rows_of(matrix: Any, idx: Any) -> Any:
     """Rows of a matrix."""
     return namespace(matrix).take(matrix, idx, axis=0)
@@ -135,60 +126,10 @@ def picked(summed: Any, words: Any) -> Any:
     return made.pick(words) if hasattr(made, "pick") else mulhi(words, made.n)
 
 
-@record
-class Power:
-    """A direction, its image, and how much it grew."""
-
-    direction: Any
-    growth: Any
-    change: Any
-
-
-def power_step(s: Power, matrix: Any) -> Power:
-    """A step of the power iteration for A^T A."""
-    xp = namespace(s.direction)
-    image = product(matrix, s.direction)
-    back = of(image).matmul(image, matrix)
-    growth = norm(back)
-    safe = xp.where(growth > 0, growth, xp.ones_like(growth))
-    return Power(back / safe[..., None], growth, xp.abs(growth - s.growth) / safe)
-
-
-def power_change(s: Power, matrix: Any) -> Any:
-    """What the last step changed."""
-    return s.change
-
-
-power = stepwise(power_step, power_change)
-
-
-def start_direction(d: int, beside: Any) -> Any:
-    """A unit vector of normal numbers that are always the same."""
-    xp = namespace(beside)
-    place = {name: x for name, x in like(beside).items() if name != "dtype"}
-    index = xp.arange(-(-d // 4), **place)
-    v = xp.reshape(normal(words_of(index, 0, word_key(0), stream=int(Stream.DIRECTIONS)), beside.dtype), (-1,))[:d]
-    return v / norm(v)
-
-
 def word_key(rng: Any) -> tuple[Any, Any]:
     """The key of a seed, as words that fit every library."""
-    import numpy as np
-
     low, high = key(rng)
     return np.uint32(low), np.uint32(high)
-
-
-def spectral_norm(matrix: Any) -> Any:
-    """A bound on the largest singular value of an array (n, d), 1 % above what a power iteration finds; shape ()."""
-    xp = namespace(matrix)
-    backend = of(matrix)
-    matrix = backend.stop_gradient(matrix)
-    v = start_direction(int(matrix.shape[-1]), matrix)
-    zero = 0.0 * norm(v)
-    state = Power(v, zero, zero + 1.0)
-    run = iterate(power, state, matrix, tol=POWER_TOL, max_steps=POWER_STEPS, history=False, nested=True)
-    return SLACK * xp.sqrt(run.state.growth)
 
 
 def largest(p: Any, q: Any, r: Any) -> Any:

@@ -17,11 +17,12 @@ from ..operators import Dense, as_operator
 from ..record import leaves, map_arrays, plain, record
 from ..result import Status, report, settle
 from .anchored import moved
+from .products import forward, operator_norm, transposed
 from .program_steps import Errors, Program, ProgramState, errors, looked, program_chunk, verdict
 from .residuals import norm
 from .resolvents import Box, check_bounds
 from .result import LinearProgramResult
-from .saddle_steps import SaddleTask, begin, forward, operator_norm, transposed
+from .saddle_steps import SaddleTask, begin
 from .scaling import scaled
 
 __all__ = ["linear_program"]

@@ -16,9 +16,10 @@ from ..operators import Dense, as_operator
 from ..record import leaves, map_arrays, plain, record
 from ..result import report, settle
 from .anchored import moved
+from .products import forward, operator_norm, transposed
 from .resolvents import Simplex
 from .result import GameResult
-from .saddle_steps import SaddleState, SaddleTask, begin, forward, operator_norm, step, transposed
+from .saddle_steps import SaddleState, SaddleTask, begin, step
 
 __all__ = ["GameState", "game_chunk", "matrix_game"]
 

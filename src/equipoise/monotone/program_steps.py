@@ -14,8 +14,9 @@ from ..kernel import kernel
 from ..record import record, static
 from ..result import Status
 from .anchored import moved
+from .products import forward, transposed
 from .residuals import norm
-from .saddle_steps import SaddleState, SaddleTask, dot, forward, step, transposed
+from .saddle_steps import SaddleState, SaddleTask, dot, step
 
 __all__ = ["Errors", "Program", "ProgramState", "errors", "infeasible", "looked", "program_chunk", "verdict"]
 

@@ -7,7 +7,8 @@ from typing import Any
 from ..arrays import namespace
 from ..backend import of
 from ..record import record
-from .finite_sum import check_data, check_labels, check_pair, product, rows_of, spectral_norm
+from .finite_sum import check_data, check_labels, check_pair, rows_of
+from .products import product, spectral_norm
 from .resolvents import check_sign
 
 __all__ = ["LeastSquaresGradient", "LogisticGradient"]

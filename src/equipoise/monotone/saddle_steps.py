@@ -12,22 +12,17 @@ from __future__ import annotations
 from typing import Any
 
 from ..arrays import namespace
-from ..backend import of
-from ..iterate import iterate, stepwise
-from ..operators import Dense
 from ..record import plain, record, static
 from .anchored import moved, wider
-from .finite_sum import start_direction
+from .products import forward, transposed
 from .residuals import norm
 
-__all__ = ["SaddleState", "SaddleTask", "begin", "dot", "forward", "operator_norm", "step", "transposed"]
+__all__ = ["SaddleState", "SaddleTask", "begin", "dot", "step"]
 
 NEAR = 0.998  # of the longest step that is allowed
 MUCH, LITTLE = 0.2, 0.8  # by which the metric has to fall, at once or before it rises
 SHARE, LEAST = 0.36, 50.0  # restart at the latest after that share of all steps, and so many
-SLACK = 1.01  # of a power iteration, which ends below the norm
 RAISE = 1.05  # of the norm, where the metric shows that it was taken too small
-POWER_STEPS, POWER_TOL = 300, 1e-5
 RANGE = 1e5  # of the primal weight
 
 
@@ -72,61 +67,6 @@ def dot(x: Any, y: Any) -> Any:
     """The inner product along the last axis."""
     xp = namespace(x, y)
     return xp.asarray(xp.sum(x * y, axis=-1))
-
-
-def forward(K: Any, x: Any) -> Any:
-    """K x, in full precision."""
-    if isinstance(K, Dense):
-        xp, M = namespace(x), K.array
-        M = xp.matrix_transpose(M)
-        return of(x).matmul(x, M) if M.ndim == 2 else of(x).matmul(x[..., None, :], M)[..., 0, :]
-    return plain(K).matvec(x)
-
-
-def transposed(K: Any, y: Any) -> Any:
-    """K^T y, in full precision."""
-    if isinstance(K, Dense):
-        M = K.array
-        return of(y).matmul(y, M) if M.ndim == 2 else of(y).matmul(y[..., None, :], M)[..., 0, :]
-    return plain(K).rmatvec(y)
-
-
-@record
-class Power:
-    """A direction of the power iteration for K^T K, how much it grew, and what the last step changed."""
-
-    direction: Any
-    growth: Any
-    change: Any
-
-
-def power_step(s: Power, K: Any) -> Power:
-    """A step of it."""
-    xp = namespace(s.direction)
-    back = transposed(K, forward(K, s.direction))
-    growth = norm(back)
-    safe = xp.where(growth > 0, growth, xp.ones_like(growth))
-    return Power(back / wider(safe), growth, xp.asarray(xp.abs(growth - s.growth) / safe))
-
-
-def power_change(s: Power, K: Any) -> Any:
-    """What the last step changed."""
-    return s.change
-
-
-power = stepwise(power_step, power_change)
-
-
-def operator_norm(K: Any, beside: Any) -> Any:
-    """A bound on |K| for vectors like `beside`, shape (..., n); 1 where K is 0."""
-    xp = namespace(beside)
-    v = xp.broadcast_to(start_direction(int(beside.shape[-1]), beside), tuple(beside.shape))
-    zero = 0.0 * norm(v)
-    run = iterate(
-        power, Power(v, zero, zero + 1.0), K, tol=POWER_TOL, max_steps=POWER_STEPS, history=False, nested=True
-    )
-    found = SLACK * xp.sqrt(run.state.growth)
-    return xp.asarray(xp.where(found > 0, found, xp.ones_like(found)))
 
 
 def begin(x: Any, y: Any, task: SaddleTask, weight: Any, size: Any) -> SaddleState:

@@ -15,7 +15,8 @@ from ..backend import of
 from ..random import mulhi
 from ..record import record, static
 from ..segments import index_sum
-from .finite_sum import check_data, check_pair, largest, product, rows_of, spectral_norm
+from .finite_sum import check_data, check_pair, largest, rows_of
+from .products import product, spectral_norm
 from .resolvents import check_positive
 
 __all__ = ["GameOperator", "QuadraticMinMax", "RobustLeastSquares"]

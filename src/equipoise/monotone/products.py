@@ -1,0 +1,97 @@
+"""Products with matrices and operators in full precision, and bounds on their norms."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..arrays import like, namespace
+from ..backend import of
+from ..iterate import iterate, stepwise
+from ..operators import Dense
+from ..random import Stream, normal, words_of
+from ..record import map_arrays, plain, record
+from .anchored import wider
+from .residuals import norm
+
+__all__ = ["forward", "operator_norm", "product", "spectral_norm", "transposed"]
+
+SLACK = 1.01  # a power iteration ends below the norm; steps need a bound from above
+POWER_STEPS, POWER_TOL = 300, 1e-5
+FIXED = (np.uint32(0), np.uint32(0))  # the seed of its start
+
+
+def product(matrix: Any, x: Any) -> Any:
+    """The product with every vector of x, in full precision: x M^T, shape (..., rows of M)."""
+    return of(x, matrix).matmul(x, namespace(matrix).matrix_transpose(matrix))
+
+
+def forward(K: Any, x: Any) -> Any:
+    """K x, in full precision."""
+    if isinstance(K, Dense):
+        xp, M = namespace(x), K.array
+        M = xp.matrix_transpose(M)
+        return of(x).matmul(x, M) if M.ndim == 2 else of(x).matmul(x[..., None, :], M)[..., 0, :]
+    return plain(K).matvec(x)
+
+
+def transposed(K: Any, y: Any) -> Any:
+    """K^T y, in full precision."""
+    if isinstance(K, Dense):
+        M = K.array
+        return of(y).matmul(y, M) if M.ndim == 2 else of(y).matmul(y[..., None, :], M)[..., 0, :]
+    return plain(K).rmatvec(y)
+
+
+def start_direction(d: int, beside: Any) -> Any:
+    """A unit vector of normal numbers that are always the same."""
+    xp = namespace(beside)
+    place = {name: x for name, x in like(beside).items() if name != "dtype"}
+    index = xp.arange(-(-d // 4), **place)
+    v = xp.reshape(normal(words_of(index, 0, FIXED, stream=int(Stream.DIRECTIONS)), beside.dtype), (-1,))[:d]
+    return v / norm(v)
+
+
+@record
+class Power:
+    """A direction of the power iteration for K^T K, how much it grew, and what the last step changed."""
+
+    direction: Any
+    growth: Any
+    change: Any
+
+
+def power_step(s: Power, K: Any) -> Power:
+    """A step of it."""
+    xp = namespace(s.direction)
+    back = transposed(K, forward(K, s.direction))
+    growth = norm(back)
+    safe = xp.where(growth > 0, growth, xp.ones_like(growth))
+    return Power(back / wider(safe), growth, xp.asarray(xp.abs(growth - s.growth) / safe))
+
+
+def power_change(s: Power, K: Any) -> Any:
+    """What the last step changed."""
+    return s.change
+
+
+power = stepwise(power_step, power_change)
+
+
+def operator_norm(K: Any, beside: Any) -> Any:
+    """A bound on |K| for vectors like `beside`, shape (..., n); 1 where K is 0."""
+    xp = namespace(beside)
+    K = map_arrays(of(beside).stop_gradient, K)
+    v = xp.broadcast_to(start_direction(int(beside.shape[-1]), beside), tuple(beside.shape))
+    zero = 0.0 * norm(v)
+    run = iterate(
+        power, Power(v, zero, zero + 1.0), K, tol=POWER_TOL, max_steps=POWER_STEPS, history=False, nested=True
+    )
+    found = SLACK * xp.sqrt(run.state.growth)
+    return xp.asarray(xp.where(found > 0, found, xp.ones_like(found)))
+
+
+def spectral_norm(matrix: Any) -> Any:
+    """A bound on the largest singular value of an array (n, d), 1 % above what a power iteration finds; shape ()."""
+    return operator_norm(Dense(matrix), matrix[0, :])
