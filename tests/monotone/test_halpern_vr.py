@@ -20,6 +20,7 @@ from equipoise.monotone import (
     RobustLeastSquares,
     Simplex,
     components,
+    extragradient,
     extragradient_vr,
     halpern,
     halpern_vr,
@@ -345,6 +346,29 @@ class TestCounts:
             assert result.steps == steps
         F = Counting(LogisticGradient(A, labels))
         assert after(extragradient_vr, F, np.zeros(3), max_steps=47).oracle_calls == F.calls
+
+    def test_histories_have_them_too(self) -> None:
+        A, labels, _ = regression(30, 3)
+        for solve, settings in (
+            (halpern_vr, {}),
+            (halpern_vr, {"mode": "lipschitz", "inner": 0.3}),
+            (extragradient_vr, {}),
+            (halpern, {"restart": None}),
+            (extragradient, {}),
+        ):
+            F, seen = Counting(LogisticGradient(A, labels)), []
+
+            def look(info: Any, F: Any = F, seen: Any = seen) -> None:
+                seen.append(F.calls)
+
+            result = after(solve, F, np.zeros(3), max_steps=47, callback=look, **settings)
+            assert result.history.oracle_calls.tolist() == seen
+            assert result.history.oracle_calls[-1] == result.oracle_calls
+        F = LogisticGradient(*(jnp.asarray(x) for x in (A, labels)))
+        rows = after(halpern_vr, F, jnp.zeros(3), max_steps=20, history=True).history
+        assert rows.step.shape[0] > 3
+        with pytest.raises(TypeError, match="history=True needs values"):
+            jax.jit(lambda u: halpern_vr(F, u, history=True).u)(jnp.zeros(3))
 
     def test_every_difference_starts_where_the_estimate_is(self) -> None:
         """The previous point is kept on refreshes too: a stale one was a mistake of published scripts."""

@@ -15,6 +15,7 @@ from ..record import map_arrays, plain, record, static
 from ..result import report, settle
 from .anchored import wider
 from .checks import check_constant, check_operator, check_point, first_image, known_constant
+from .halpern import counted
 from .residuals import diverged, evaluate, norm, residual
 from .resolvents import Identity
 from .result import MonotoneResult
@@ -172,6 +173,7 @@ def extragradient(
     error = xp.asarray(run.state.error)
     n = plain(operator).n if hasattr(plain(operator), "full") else 1
     spent, code = xp.asarray(n * (2 * run.steps + 1)), settle(error, tol, run.code)
-    result = MonotoneResult(error, run.steps, code, run.history, run.state.u, spent, xp.zeros_like(spent))
+    rows = counted(run.history, n, 1, 2)
+    result = MonotoneResult(error, run.steps, code, rows, run.state.u, spent, xp.zeros_like(spent))
     report(result, "monotone.extragradient", tol)
     return result

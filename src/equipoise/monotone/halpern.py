@@ -30,7 +30,7 @@ from .checks import (
 )
 from .residuals import diverged, evaluate, norm, residual
 from .resolvents import Identity
-from .result import MonotoneResult
+from .result import MonotoneResult, OracleHistory
 
 __all__ = ["HalpernState", "HalpernTask", "halpern", "halpern_steps"]
 
@@ -268,6 +268,13 @@ def mapped(operator: Any, u0: Any, args: Any, restart: Any, tol: Any, *limits: A
     return solved(begin(u0, image, task, 1.0), task, 1, tol, "monotone.halpern", options)
 
 
+def counted(history: Any, n: int, calls: int, each: int = 1) -> Any:
+    """A history with the calls up to each row: `calls` evaluations of n components before the loop, `each` a step."""
+    if history is None:
+        return None
+    return OracleHistory(history.step, history.error, history.seconds, n * (each * history.step + calls))
+
+
 def solved(state: Any, task: Any, calls: int, tol: Any, method: str, options: dict[str, Any]) -> MonotoneResult[Any]:
     """The loop and its result; `calls` evaluations were made before it."""
     xp = namespace(state.u)
@@ -277,6 +284,8 @@ def solved(state: Any, task: Any, calls: int, tol: Any, method: str, options: di
     spent = n * (run.steps + calls)
     restarts = xp.astype(xp.asarray(s.restarts), run.steps.dtype)
     code = settle(s.error, tol, run.code)
-    result = MonotoneResult(xp.asarray(s.error), run.steps, code, run.history, s.u, xp.asarray(spent), restarts)
+    result = MonotoneResult(
+        xp.asarray(s.error), run.steps, code, counted(run.history, n, calls), s.u, xp.asarray(spent), restarts
+    )
     report(result, method, tol)
     return result

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from ..arrays import A as Array_
-from ..arrays import namespace
+from ..arrays import like, namespace
 from ..backend import of
 from ..boundary import public
 from ..checks import check_limits, check_tol
@@ -30,7 +30,7 @@ from .draws import plan
 from .finite_sum import word_key
 from .residuals import diverged
 from .resolvents import Identity
-from .result import MonotoneResult
+from .result import MonotoneResult, OracleHistory
 
 __all__ = ["extragradient_vr", "halpern_vr"]
 
@@ -73,6 +73,32 @@ def calls_of(state: Any, task: Any) -> Any:
     return n * (1 + fulls) + 2 * b * sampled
 
 
+def counted(history: Any, state: Any, task: Any, calls: Any) -> Any:
+    """A history with the calls up to each row, which all but the last end with a full evaluation."""
+    if history is None:
+        return None
+    xp = namespace(history.step)
+    n, b = int(plain(task.summed).n), task.draws.batch
+    fulls = xp.arange(history.step.shape[0], **like(history.step))
+    sampled = history.step - fulls if isinstance(state, page.PageState) else history.step
+    before = (n * (1 + fulls) + 2 * b * sampled)[:-1]
+    last = xp.reshape(xp.astype(xp.max(calls), before.dtype), (1,))
+    return OracleHistory(history.step, history.error, history.seconds, xp.concat([before, last]))
+
+
+def silent(info: Any) -> None:
+    """A callback that keeps the loop on the host, where histories of unknown length are written."""
+
+
+def watching(u0: Any, callback: Any, history: Any, method: str) -> Any:
+    """The callback, or one that does nothing where a history was asked for."""
+    if callback is not None or not history:
+        return callback
+    if of(u0).traced([u0]):
+        raise TypeError(f"{method}: history=True needs values, and under a jax transformation there are none")
+    return silent
+
+
 def ended(state: Any, data: Any) -> Any:
     """Another reason to stop: the budget is used up, or the step is too long."""
     task, budget = data
@@ -106,7 +132,8 @@ def concluded(run: Any, task: Any, u: Any, restarts: Any, tol: Any, method: str)
     calls = xp.asarray(calls_of(s, task))
     moves = xp.astype(xp.asarray(restarts), run.steps.dtype)
     code = settle(s.error, tol, run.code)
-    result = MonotoneResult(xp.asarray(s.error), run.steps, code, run.history, u, calls, moves)
+    rows = counted(run.history, s, task, calls)
+    result = MonotoneResult(xp.asarray(s.error), run.steps, code, rows, u, calls, moves)
     report(result, method, tol)
     return result
 
@@ -237,7 +264,8 @@ def halpern_vr(
     callback : callable, optional
         Called at every full evaluation with an :class:`equipoise.iterate.Info`; a true answer stops.
     history : bool, optional
-        Record step, error and seconds at every full evaluation. By default where that is free.
+        Record step, error, seconds and calls at every full evaluation. By default where that is free; not under a jax
+        transformation.
 
     Returns
     -------
@@ -303,7 +331,7 @@ def halpern_vr(
         check_every=int(max_steps),
         halt=ended,
         patience=math.ceil(PATIENCE / p),
-        callback=callback,
+        callback=watching(u0, callback, history, "monotone.halpern_vr"),
         history=history,
         method="monotone.halpern_vr",
     )
@@ -393,7 +421,7 @@ def extragradient_vr(
         max_steps=max_steps,
         check_every=int(max_steps),
         patience=math.ceil(PATIENCE / p),
-        callback=callback,
+        callback=watching(u0, callback, history, "monotone.extragradient_vr"),
         history=history,
         method="monotone.extragradient_vr",
     )

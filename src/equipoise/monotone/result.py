@@ -6,9 +6,16 @@ from typing import Generic
 
 from ..arrays import A, shape_text
 from ..record import record
-from ..result import Outcome
+from ..result import History, Outcome
 
-__all__ = ["GameResult", "LinearProgramResult", "MonotoneResult"]
+__all__ = ["GameResult", "LinearProgramResult", "MonotoneResult", "OracleHistory"]
+
+
+@record
+class OracleHistory(History[A], Generic[A]):
+    """A :class:`equipoise.result.History` with one more column: the oracle calls up to each row."""
+
+    oracle_calls: A
 
 
 @record
@@ -27,7 +34,9 @@ class MonotoneResult(Outcome[A], Generic[A]):
     error : array, shape (...)
         ``r(u) = |u - J(u - a F(u), a)| / a`` with a = 1/L, which is |F(u)| without a resolvent; for a nonexpansive map
         |u - T(u)|.
-    steps, code, history, converged, status
+    history : OracleHistory or None
+        A row a check, with the calls up to there.
+    steps, code, converged, status
         See :class:`equipoise.result.Outcome`.
     """
 
