@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,14 @@ from ..arrays import is_floating, library, like, namespace, shape_text
 from ..backend import of
 from ..boundary import public
 from ..checks import check_finite, check_limits, check_mask, check_tol, number, values
+from ..implicit import differentiable
 from ..iterate import iterate
 from ..operators import Dense, as_operator
+from ..operators.protocol import beside, sum_to
 from ..record import leaves, map_arrays, plain, record
 from ..result import Status, report, settle
 from .anchored import moved
-from .products import forward, operator_norm, transposed
+from .products import forward, operator_norm, outer, transposed
 from .program_steps import Errors, Program, ProgramState, errors, looked, program_chunk, verdict
 from .residuals import norm
 from .resolvents import Box, check_bounds
@@ -93,8 +96,8 @@ def check_block(name: str, M: Any, side: str, target: Any, c: Any) -> None:
     check_vector(side, target, c, int(M.shape[0]), f"{name} of shape {tuple(M.shape)}")
 
 
-def check_program(c: Any, A: Any, b: Any, G: Any, h: Any, lower: Any, upper: Any) -> tuple[int, ...]:
-    """Everything fits; the shape of the batch."""
+def check_program(c: Any, A: Any, b: Any, G: Any, h: Any, lower: Any, upper: Any) -> None:
+    """Everything fits."""
     if not library(c):
         raise TypeError(f"c must be an array (numpy, torch, jax, cupy), got {type(c).__name__}")
     if not is_floating(c):
@@ -105,7 +108,6 @@ def check_program(c: Any, A: Any, b: Any, G: Any, h: Any, lower: Any, upper: Any
     check_block("A", A, "b", b, c)
     check_block("G", G, "h", h, c)
     check_bounds(lower, upper)
-    shapes = [tuple(c.shape[:-1])]
     for name, bound in (("lower", lower), ("upper", upper)):
         if library(bound):
             namespace(c, bound)
@@ -113,13 +115,15 @@ def check_program(c: Any, A: Any, b: Any, G: Any, h: Any, lower: Any, upper: Any
                 raise TypeError(f"{name} must have the dtype of c, {c.dtype}, got {bound.dtype}; convert one of them")
             if bound.ndim and bound.shape[-1] not in (1, c.shape[-1]):
                 raise ValueError(f"{name} must have shape (..., {c.shape[-1]}) to fit c, got {shape_text(bound)}")
-            shapes.append(tuple(bound.shape[:-1]))
         else:
             number(name, bound)
-    for x in (b, h):
-        shapes += [] if x is None else [tuple(x.shape[:-1])]
-    for M in (A, G):
-        shapes += [tuple(M.array.shape[:-2])] if isinstance(M, Dense) else []
+    batch_of(c, A, b, G, h, lower, upper)
+
+
+def batch_of(c: Any, A: Any, b: Any, G: Any, h: Any, lower: Any, upper: Any) -> tuple[int, ...]:
+    """The shape of the batch, of all leading axes together."""
+    shapes = [tuple(x.shape[:-1]) for x in (c, b, h, lower, upper) if library(x)]
+    shapes += [tuple(M.array.shape[:-2]) for M in (A, G) if isinstance(M, Dense)]
     try:
         return tuple(np.broadcast_shapes(*shapes))
     except ValueError:
@@ -182,12 +186,12 @@ def start_of(init: Any, p: Program) -> tuple[Any, Any]:
     if not isinstance(pair, tuple) or len(pair) != 2:
         raise TypeError(f"init must be a LinearProgramResult or a pair (x, y), got {type(init).__name__}")
     made = []
-    for name, x, beside in (("x", pair[0], p.c), ("y", pair[1], p.q)):
-        check_vector(f"{name} of init", x, p.c, int(beside.shape[-1]), "the program")
+    for name, x, like_it in (("x", pair[0], p.c), ("y", pair[1], p.q)):
+        check_vector(f"{name} of init", x, p.c, int(like_it.shape[-1]), "the program")
         try:
-            made.append(xp.broadcast_to(x, tuple(beside.shape)))
+            made.append(xp.broadcast_to(x, tuple(like_it.shape)))
         except (ValueError, RuntimeError, TypeError):
-            raise ValueError(f"{name} of init must have shape {shape_text(beside)}, got {shape_text(x)}") from None
+            raise ValueError(f"{name} of init must have shape {shape_text(like_it)}, got {shape_text(x)}") from None
     return made[0], made[1]
 
 
@@ -232,8 +236,26 @@ def solved(p: Program, x: Any, y: Any, tol: Any, options: dict[str, Any]) -> Lin
     )
 
 
-@public
-def program_with(
+def program_vjp(cotangent: Any, out: Any, args: tuple[Any, ...], **settings: Any) -> tuple[Any, ...]:
+    """At the optimum neither x nor y would move: the value changes as the Lagrangian does at them."""
+    if cotangent[0] is None:
+        return (None,) * len(args)
+    c, A, b, G, h, lower, upper, *_ = args
+    x, y, r = out[1].x, out[1].y, out[1].reduced_costs
+    xp = namespace(x)
+    bar = beside(cotangent[0], x)[..., None]
+    rows = 0 if b is None else int(b.shape[-1])
+    above, below, none = bar * y[..., :rows], bar * y[..., rows:], xp.zeros_like(r)
+    pulled = (bar * x, above, below, bar * xp.where(r > 0, r, none), bar * xp.where(r < 0, r, none))
+    c, b, h, lower, upper = (
+        sum_to(new, tuple(old.shape)) if library(old) else None
+        for new, old in zip(pulled, (c, b, h, lower, upper), strict=True)
+    )
+    return c, outer(A, -above, x), b, outer(G, -below, x), h, lower, upper, None, None
+
+
+@differentiable(program_vjp)
+def solve(
     c: Any,
     A: Any,
     b: Any,
@@ -241,35 +263,39 @@ def program_with(
     h: Any,
     lower: Any,
     upper: Any,
-    *,
-    tol: Any,
     init: Any,
+    tol: Any,
+    *,
     scaling: bool,
     **options: Any,
+) -> tuple[Any, Any]:
+    """The value, and the result that it belongs to."""
+    batch = batch_of(c, A, b, G, h, lower, upper)
+    p = program_of(c, A, b, G, h, (lower, upper), batch, scaling)
+    result = solved(p, *start_of(init, p), tol, {**options, "method": "monotone.linear_program"})
+    if A is None and G is None:
+        result = replace(result, y=result.y[..., :0])  # the multiplier of the row that stood for none
+    xp = namespace(c)
+    return xp.asarray(result.value + 0.0), result  # torch takes one array for one output
+
+
+@public
+def program_with(
+    c: Any, A: Any, b: Any, G: Any, h: Any, lower: Any, upper: Any, *, tol: Any, init: Any, **options: Any
 ) -> LinearProgramResult[Any]:
     """:func:`linear_program`, of matrices that have become operators and so may cross the boundary."""
-    batch = check_program(c, A, b, G, h, lower, upper)
+    check_program(c, A, b, G, h, lower, upper)
     tol = check_tol(tol, c, 1e-6, 1e-4)
     check_limits(tol, options["max_steps"], options["check_every"])
-    stop = of(c).stop_gradient
-    c, A, b, G, h, lower, upper, init = map_arrays(stop, (c, A, b, G, h, lower, upper, init))
     if A is not None and A.shape[0] == 0:
         A, b = None, None
     if G is not None and G.shape[0] == 0:
         G, h = None, None
-    p = program_of(c, A, b, G, h, (lower, upper), batch, scaling)
-    result = solved(p, *start_of(init, p), tol, {**options, "method": "monotone.linear_program"})
-    if A is None and G is None:
-        result = without_rows(result)
+    stop = of(c).stop_gradient
+    value, result = solve(c, A, b, G, h, lower, upper, map_arrays(stop, init), tol, **options)
+    result = replace(map_arrays(stop, result), value=value)
     report(result, "monotone.linear_program", tol)
     return result
-
-
-def without_rows(result: LinearProgramResult[Any]) -> LinearProgramResult[Any]:
-    """No multiplier for the row of zeros that stood for no constraints."""
-    from dataclasses import replace
-
-    return replace(result, y=result.y[..., :0])
 
 
 def linear_program(
@@ -346,7 +372,8 @@ def linear_program(
     "Practical large-scale linear programming using primal-dual hybrid gradient", NeurIPS 2021. A certificate is
     accepted where Farkas' conditions hold to `tol`, relative to what it proves: differences of iterates tend to one
     (D. Applegate et al., "Infeasibility detection with primal-dual hybrid gradient for large-scale linear programming",
-    2021). Results carry no derivative; those of the value are x in c, y in b and h, -y x^T in A and G.
+    2021). On torch and jax `value` is differentiable, once, in all that the program is made of: x in c, y in b and h,
+    -y x^T in A and G, and the reduced costs in the bounds that carry them. The rest of the result carries none.
 
     Examples
     --------

@@ -10,13 +10,15 @@ from ..arrays import first_index, library, like, namespace, shape_text
 from ..backend import of
 from ..boundary import public
 from ..checks import check_finite, check_limits, check_mask, check_tol, values
+from ..implicit import differentiable
 from ..iterate import iterate, repeat
 from ..kernel import kernel
 from ..operators import Dense, as_operator
+from ..operators.protocol import beside
 from ..record import leaves, map_arrays, plain, record
 from ..result import report, settle
 from .anchored import moved
-from .products import forward, operator_norm, transposed
+from .products import forward, operator_norm, outer, transposed
 from .resolvents import Simplex
 from .result import GameResult
 from .saddle_steps import SaddleState, SaddleTask, begin, step
@@ -133,54 +135,54 @@ def check_game(A: Any) -> tuple[Any, Any, tuple[int, ...]]:
     return K, beside, batch
 
 
-@public
-def game_of(
-    K: Any,
-    *,
-    tol: Any,
-    max_steps: int,
-    init: Any,
-    check_every: int,
-    callback: Any,
-    history: bool | None,
-) -> GameResult[Any]:
-    """:func:`matrix_game`, of a matrix that has become an operator and so may cross the boundary."""
-    K, beside, batch = check_game(K)
-    tol = check_tol(tol, beside, 1e-6, 1e-4)
-    check_limits(tol, max_steps, check_every)
-    xp = namespace(beside)
-    K, init = map_arrays(of(beside).stop_gradient, (K, init))
-    x, y = uniform(K, beside, batch) if init is None else start_of(init, K, beside, batch)
-    shift: Any = 0.0
-    inner = K
+def game_vjp(cotangent: Any, out: Any, args: tuple[Any, ...], **settings: Any) -> tuple[Any, ...]:
+    """The value is y^T A x at the equilibrium, where neither strategy would move: dv/dA = y x^T."""
+    if cotangent[0] is None:
+        return (None,) * 4
+    _, x, y, *_ = out
+    bar = beside(cotangent[0], x)
+    return outer(args[0], bar[..., None] * y, x), None, None, None
+
+
+@differentiable(game_vjp)
+def solve(K: Any, x: Any, y: Any, tol: Any, **options: Any) -> tuple[Any, ...]:
+    """The value, both strategies, the bounds, restarts, error, steps, code and history."""
+    xp = namespace(x)
+    inner, shift = K, 0.0 * x[..., 0]
     if isinstance(K, Dense):
-        if init is None:
-            x, y = pure(K.array, x, y)
-        shift = xp.mean(K.array, axis=(-2, -1), keepdims=True)  # what every outcome has in common
-        inner, shift = Dense(K.array - shift), xp.asarray(shift[..., 0, 0])
+        common = xp.mean(K.array, axis=(-2, -1), keepdims=True)  # what every outcome has in common
+        inner = Dense(K.array - common)
     task = SaddleTask(inner, 0.0 * x, 0.0 * y, Simplex(), Simplex())
     state = begin(x, y, task, 1.0, operator_norm(inner, x))
-    worst = xp.full(batch, math.inf, **like(beside))
-    run = iterate(
-        game_chunk,
-        looked(state, GameState(state, x, y, -worst, worst), task),
-        task,
-        tol=tol,
-        max_steps=max_steps,
-        check_every=check_every,
-        patience=PATIENCE,
-        callback=callback,
-        history=history,
-        method="monotone.matrix_game",
-    )
+    worst = xp.asarray(shift + math.inf)
+    start = looked(state, GameState(state, x, y, -worst, worst), task)
+    run = iterate(game_chunk, start, task, tol=tol, patience=PATIENCE, method="monotone.matrix_game", **options)
     s = run.state
-    upper, lower = xp.max(forward(K, s.x), axis=-1), xp.min(transposed(K, s.y), axis=-1)
-    upper, lower = xp.asarray(upper), xp.asarray(lower)
+    upper = xp.asarray(xp.max(forward(K, s.x), axis=-1))
+    lower = xp.asarray(xp.min(transposed(K, s.y), axis=-1))
     error = xp.asarray(upper - lower)
     restarts = xp.astype(xp.asarray(s.inner.restarts), run.steps.dtype)
-    bounds = (xp.asarray(0.5 * (lower + upper)), lower, upper)
-    code = settle(error, tol, run.code)
-    result = GameResult(error, run.steps, code, run.history, s.x, s.y, *bounds, restarts)
+    ending = (error, run.steps, settle(error, tol, run.code), run.history)
+    return xp.asarray(0.5 * (lower + upper)), s.x, s.y, lower, upper, restarts, *ending
+
+
+@public
+def game_of(K: Any, *, tol: Any, init: Any, **options: Any) -> GameResult[Any]:
+    """:func:`matrix_game`, of a matrix that has become an operator and so may cross the boundary."""
+    K, numbers, batch = check_game(K)
+    tol = check_tol(tol, numbers, 1e-6, 1e-4)
+    check_limits(tol, options["max_steps"], options["check_every"])
+    stop = of(numbers).stop_gradient
+    still, init = map_arrays(stop, (K, init))
+    if init is not None:
+        x, y = start_of(init, K, stop(numbers), batch)
+    else:
+        x, y = uniform(K, stop(numbers), batch)
+        if isinstance(K, Dense):
+            x, y = pure(still.array, x, y)
+    value, *rest = solve(K, x, y, tol, **options)
+    x, y, lower, upper, restarts, error, steps, code, rows = map_arrays(stop, rest)
+    result = GameResult(error, steps, code, rows, x, y, value, lower, upper, restarts)
     report(result, "monotone.matrix_game", tol)
     return result
 
@@ -238,7 +240,8 @@ def matrix_game(
     Notes
     -----
     Halpern's iteration of the reflected primal-dual hybrid gradient map, with adaptive restarts: H. Lu and J. Yang,
-    "Restarted Halpern PDHG for linear programming", 2024. Results carry no derivative; that of the value in A is y x^T.
+    "Restarted Halpern PDHG for linear programming", 2024. On torch and jax `value` is differentiable in A, once:
+    its derivative is y x^T, one of several where the strategies are not unique. The rest of the result carries none.
 
     Examples
     --------

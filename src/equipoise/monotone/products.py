@@ -9,13 +9,14 @@ import numpy as np
 from ..arrays import like, namespace
 from ..backend import of
 from ..iterate import iterate, stepwise
-from ..operators import Dense
+from ..operators import CSR, Dense
+from ..operators.protocol import sum_to
 from ..random import Stream, normal, words_of
-from ..record import map_arrays, plain, record
+from ..record import leaves, map_arrays, plain, rebuild, record
 from .anchored import wider
 from .residuals import norm
 
-__all__ = ["forward", "operator_norm", "product", "spectral_norm", "transposed"]
+__all__ = ["forward", "operator_norm", "outer", "product", "spectral_norm", "transposed"]
 
 SLACK = 1.01  # a power iteration ends below the norm; steps need a bound from above
 POWER_STEPS, POWER_TOL = 300, 1e-5
@@ -42,6 +43,19 @@ def transposed(K: Any, y: Any) -> Any:
         M = K.array
         return of(y).matmul(y, M) if M.ndim == 2 else of(y).matmul(y[..., None, :], M)[..., 0, :]
     return plain(K).rmatvec(y)
+
+
+def outer(K: Any, y: Any, x: Any) -> Any:
+    """y x^T on the entries that K stores, as an operator of K's kind: the derivative of y K x in K."""
+    xp = namespace(x)
+    if isinstance(K, Dense):
+        return rebuild(Dense, (sum_to(y[..., :, None] * x[..., None, :], tuple(K.array.shape)),), ())
+    if isinstance(K, CSR):
+        data = sum_to(xp.take(y, K.rows, axis=-1) * xp.take(x, K.indices, axis=-1), tuple(K.data.shape))
+        return rebuild(CSR, (data, K.indices, K.indptr, K.rows), (K.shape,))
+    if K is None or not leaves(K):
+        return None
+    raise TypeError(f"there is no derivative in the entries of a {type(K).__name__}; pass an array or a sparse matrix")
 
 
 def start_direction(d: int, beside: Any) -> Any:

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+
+from equipoise.monotone import linear_program, matrix_game
+from equipoise.operators import CSR, Kronecker
+
+rng = np.random.default_rng(0)
+
+
+def differences(fun: Any, x: np.ndarray, h: float = 1e-5) -> np.ndarray:
+    """Central differences of a number."""
+    out = np.zeros_like(x)
+    for k in np.ndindex(x.shape):
+        d = np.zeros_like(x)
+        d[k] = h
+        out[k] = (float(fun(x + d)) - float(fun(x - d))) / (2 * h)
+    return out
+
+
+class TestTheValueOfAGame:
+    def test_torch(self) -> None:
+        A = rng.normal(size=(2, 3, 4))
+        t = torch.tensor(A, requires_grad=True)
+        result = matrix_game(t, tol=1e-10)
+        (2.0 * result.value[0] + result.value[1]).backward()
+        expected = differences(lambda A: matrix_game(A, tol=1e-11).value @ [2.0, 1.0], A)
+        np.testing.assert_allclose(t.grad, expected, atol=1e-5)
+        assert not result.x.requires_grad
+
+    def test_sparse_entries(self) -> None:
+        pattern = torch.tensor([0, 1, 0, 1, 2]), torch.tensor([0, 2, 4, 5])
+        entries = np.array([3.0, -1.0, -2.0, 4.0, 0.5])
+
+        def value(data: Any) -> Any:
+            return matrix_game(CSR(torch.as_tensor(data), *pattern, (3, 3)), tol=1e-10).value
+
+        data = torch.tensor(entries, requires_grad=True)
+        value(data).backward()
+        np.testing.assert_allclose(data.grad, differences(value, entries), atol=1e-5)
+
+    def test_jax(self) -> None:
+        A = np.array([[3.0, -1.0], [-2.0, 4.0]])
+        grad = jax.jit(jax.grad(lambda A: matrix_game(A, tol=1e-10).value))(jnp.asarray(A))
+        np.testing.assert_allclose(grad, np.outer([0.6, 0.4], [0.5, 0.5]), atol=1e-6)
+
+    def test_other_operators_refuse(self) -> None:
+        K: Any = Kronecker(torch.eye(2, dtype=torch.float64, requires_grad=True), torch.eye(2, dtype=torch.float64))
+        with pytest.raises(TypeError, match="no derivative in the entries of a Kronecker"):
+            matrix_game(K).value.backward()
+
+
+class TestTheValueOfAProgram:
+    def test_torch(self) -> None:
+        x = np.array([0.0, 1.2, 0.7, 0.0, 2.0])
+        parts: dict[str, Any] = {
+            "c": rng.random(5) - 0.2,
+            "A": rng.normal(size=(1, 5)),
+            "G": rng.normal(size=(2, 5)),
+            "lower": np.zeros(5),
+            "upper": np.full(5, 3.0),
+        }
+        parts["b"], parts["h"] = parts["A"] @ x, parts["G"] @ x - 0.3
+
+        def value(**changed: Any) -> Any:
+            p = {**parts, **changed}
+            bounds = {"lower": p["lower"], "upper": p["upper"]}
+            return linear_program(p["c"], p["A"], p["b"], G=p["G"], h=p["h"], tol=1e-10, **bounds).value
+
+        tensors = {name: torch.tensor(p, requires_grad=True) for name, p in parts.items()}
+        value(**tensors).backward()
+        for name, p in parts.items():
+            expected = differences(lambda p, name=name: value(**{name: p}), p)
+            np.testing.assert_allclose(tensors[name].grad, expected, atol=1e-5, err_msg=name)
+        assert np.abs(np.asarray(tensors["G"].grad)).max() > 1e-2
+
+    def test_batches_add_up(self) -> None:
+        c = torch.tensor([[-1.0, -2.0], [-3.0, -1.0]], dtype=torch.float64)
+        G = torch.tensor([[-1.0, -1.0], [-1.0, -3.0]], dtype=torch.float64, requires_grad=True)
+        h = torch.tensor([-4.0, -6.0], dtype=torch.float64, requires_grad=True)
+        result = linear_program(c, G=G, h=h, tol=1e-10)
+        result.value.sum().backward()
+        np.testing.assert_allclose(h.grad, result.y.sum(0), atol=1e-7)
+        np.testing.assert_allclose(G.grad, -(result.y[:, :, None] * result.x[:, None, :]).sum(0), atol=1e-7)
+
+    def test_jax(self) -> None:
+        G, h = jnp.array([[-1.0, -1.0], [-1.0, -3.0]]), jnp.array([-4.0, -6.0])
+        grad = jax.grad(lambda h: linear_program(jnp.array([-1.0, -2.0]), G=G, h=h, tol=1e-9).value)(h)
+        np.testing.assert_allclose(grad, [0.5, 0.5], atol=1e-6)
