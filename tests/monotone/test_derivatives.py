@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from equipoise.monotone import linear_program, matrix_game
+from equipoise.monotone import (
+    Box,
+    LogisticGradient,
+    RobustLeastSquares,
+    halpern,
+    halpern_vr,
+    linear_program,
+    matrix_game,
+)
 from equipoise.operators import CSR, Kronecker
 
 rng = np.random.default_rng(0)
@@ -91,5 +99,63 @@ class TestTheValueOfAProgram:
 
     def test_jax(self) -> None:
         G, h = jnp.array([[-1.0, -1.0], [-1.0, -3.0]]), jnp.array([-4.0, -6.0])
-        grad = jax.grad(lambda h: linear_program(jnp.array([-1.0, -2.0]), G=G, h=h, tol=1e-9).value)(h)
+        grad = jax.jit(jax.grad(lambda h: linear_program(jnp.array([-1.0, -2.0]), G=G, h=h, tol=1e-9).value))(h)
         np.testing.assert_allclose(grad, [0.5, 0.5], atol=1e-6)
+
+
+def pulled(u: Any, M: Any, b: Any) -> Any:
+    return u @ M.T @ M + 0.3 * u - b
+
+
+def limited(u: Any, M: Any, b: Any, high: Any) -> Any:
+    v = u - 0.1 * pulled(u, M, b)
+    return 0.5 * (v + high - abs(v - high))  # the lesser of the two
+
+
+class TestSolutions:
+    @pytest.mark.parametrize("form", ["cocoercive", "nonexpansive"])
+    def test_of_a_black_box(self, form: str) -> None:
+        parts = {"M": rng.normal(size=(3, 3)), "b": rng.normal(size=(2, 3)), "high": np.array([0.1, 5.0, 5.0])}
+
+        def solved(**changed: Any) -> Any:
+            p = {**parts, **changed}
+            start = 0.0 * p["b"]
+            if form == "cocoercive":
+                args, box = (p["M"], p["b"]), Box(-5.0, p["high"])
+                return halpern(pulled, start, args=args, lipschitz=20.0, resolvent=box, tol=1e-9).u
+            return halpern(limited, start, args=(p["M"], p["b"], p["high"]), form=form, tol=1e-10).u
+
+        weights = rng.normal(size=(2, 3))
+        tensors = {name: torch.tensor(p, requires_grad=True) for name, p in parts.items()}
+        (solved(**tensors) * torch.tensor(weights)).sum().backward()
+        for name, p in parts.items():
+            expected = differences(lambda p, name=name: (solved(**{name: p}) * weights).sum(), p)
+            np.testing.assert_allclose(tensors[name].grad, expected, atol=2e-5, err_msg=name)
+        assert np.abs(np.asarray(tensors["high"].grad)).max() > 0.1  # a bound that holds
+
+    def test_of_a_finite_sum(self) -> None:
+        A, b = rng.normal(size=(12, 2)), rng.normal(size=12)
+
+        t = [torch.tensor(x, requires_grad=True) for x in (A, b)]
+        start = torch.zeros(14, dtype=torch.float64)
+        halpern_vr(RobustLeastSquares(*t), start, tol=1e-8).u[:2].sum().backward()
+
+        def first_two(A: Any, b: Any) -> float:
+            return float(np.linalg.lstsq(A, b, rcond=None)[0].sum())
+
+        np.testing.assert_allclose(t[0].grad, differences(lambda A: first_two(A, b), A), atol=1e-5)
+        np.testing.assert_allclose(t[1].grad, differences(lambda b: first_two(A, b), b), atol=1e-5)
+
+    def test_jax(self) -> None:
+        A, labels = rng.normal(size=(9, 2)), np.where(rng.normal(size=9) > 0, 1.0, -1.0)
+
+        def solved(A: Any) -> Any:
+            F = LogisticGradient(A, jnp.asarray(labels), 0.2)
+            return halpern(F, jnp.zeros(2), lipschitz=2.0, tol=1e-9).u.sum()
+
+        grad = jax.jit(jax.grad(solved))(jnp.asarray(A))
+
+        def plain(A: Any) -> Any:
+            return halpern(LogisticGradient(A, labels, 0.2), np.zeros(2), lipschitz=2.0, tol=1e-10).u.sum()
+
+        np.testing.assert_allclose(grad, differences(plain, A), atol=1e-5)

@@ -26,7 +26,7 @@ from equipoise.monotone import (
     halpern,
 )
 from equipoise.monotone.anchored import NEVER
-from equipoise.monotone.halpern import HalpernTask, begin, halpern_steps
+from equipoise.monotone.halpern_steps import HalpernTask, begin, halpern_steps
 from equipoise.record import as_data
 from equipoise.result import Status
 
@@ -279,11 +279,6 @@ class TestEnds:
     def test_nothing_to_do(self) -> None:
         result = halpern(lambda u: u, np.zeros(2), lipschitz=1.0)
         assert (result.steps, result.oracle_calls, result.converged) == (0, 1, True)
-
-    def test_no_derivative_is_pretended(self) -> None:
-        torch = pytest.importorskip("torch")
-        u = halpern(lambda u, b: u - b, torch.zeros(2, requires_grad=True), args=(torch.ones(2),), lipschitz=1.0).u
-        assert not u.requires_grad
 
 
 u0 = np.ones(2)

@@ -1,8 +1,4 @@
-"""Halpern's iteration, deterministic: every step is pulled back to an anchor, which moves as the residual falls.
-
-The residual of an iterate comes with the evaluation that its step needs, so it is tested at every step: the decision to
-move the anchor belongs to the step that follows, after the test whether to stop.
-"""
+"""Halpern's iteration, deterministic: zeros of cocoercive operators, and fixed points of nonexpansive maps."""
 
 from __future__ import annotations
 
@@ -14,11 +10,11 @@ from ..arrays import namespace
 from ..backend import of
 from ..boundary import public
 from ..checks import check_limits, check_tol
-from ..iterate import iterate, repeat
-from ..kernel import kernel
-from ..record import map_arrays, plain, record, static
+from ..iterate import iterate
+from ..record import map_arrays, plain
 from ..result import report, settle
-from .anchored import FORMS, Restart, anchored, check_restart, factor_of, moved, wider
+from .adjoint import attached
+from .anchored import FORMS, Restart, check_restart, factor_of, wider
 from .checks import (
     check_cocoercive,
     check_constant,
@@ -28,111 +24,14 @@ from .checks import (
     first_image,
     known_constant,
 )
-from .residuals import diverged, evaluate, norm, residual
+from .halpern_steps import HalpernTask, begin, halpern_steps, lost
+from .residuals import evaluate, norm
 from .resolvents import Identity
 from .result import MonotoneResult, OracleHistory
 
-__all__ = ["HalpernState", "HalpernTask", "halpern", "halpern_steps"]
+__all__ = ["counted", "halpern"]
 
 PATIENCE = 20_000  # steps without a new least residual
-GROWTH = 1e-12
-
-
-@record
-class HalpernState:
-    """Vectors (..., d); the others are numbers of the shape of the batch."""
-
-    u: Any
-    image: Any  # F(u), or T(u)
-    anchor: Any
-    k: Any  # steps since the anchor moved
-    error: Any
-    reference: Any  # the error where it moved
-    restarts: Any
-    lipschitz: Any
-
-
-@record
-class HalpernTask:
-    """What a step reads; `form` is one of :mod:`equipoise.monotone.anchored`, or ``map`` for a nonexpansive map."""
-
-    operator: Any
-    args: Any
-    resolvent: Any
-    factor: Any
-    form: str = static()
-    adaptive: bool = static(default=False)
-
-
-def length(task: HalpernTask, lipschitz: Any) -> Any:
-    """The step e: 2/L, half of it in the inner form, whose first steps are effectively twice as long."""
-    return (1.0 if task.form == "inner" else 2.0) / lipschitz
-
-
-def error_of(u: Any, image: Any, task: HalpernTask, lipschitz: Any) -> Any:
-    """|u - T(u)|, or the residual r(u)."""
-    if task.form == "map":
-        return norm(u - image)
-    return residual(u, image, task.resolvent, 1.0 / lipschitz)
-
-
-def step(s: HalpernState, task: HalpernTask) -> HalpernState:
-    """Move the anchor if the error has fallen enough, step, and look."""
-    xp = namespace(s.u)
-    restart = s.error <= task.factor * s.reference
-    anchor, k = moved(restart, s.u, s.anchor), moved(restart, xp.zeros_like(s.k), s.k)
-    reference = moved(restart, s.error, s.reference)
-    if task.form == "map":
-        share = 1.0 / (wider(k) + 2.0)
-        u = share * anchor + (1.0 - share) * s.image
-    else:
-        u = anchored(task.form, task.resolvent, anchor, s.u, s.image, k, length(task, s.lipschitz))
-    image = evaluate(task.operator, task.args, u)
-    restarts = s.restarts + xp.astype(xp.asarray(restart), s.k.dtype)
-    error = error_of(u, image, task, s.lipschitz)
-    new = HalpernState(u, image, anchor, k + 1.0, error, reference, restarts, s.lipschitz)
-    return enlarged(new, s, task) if task.adaptive else new
-
-
-def enlarged(new: HalpernState, old: HalpernState, task: HalpernTask) -> HalpernState:
-    """Twice the constant, and a new anchor, where T has just been seen to expand."""
-    xp = namespace(new.u)
-    e, J = length(task, new.lipschitz), plain(task.resolvent)
-    wide = wider(e)
-    here, there = J(new.u - wide * new.image, wide), J(old.u - wide * old.image, wide)
-    rounding = 8.0 * xp.finfo(new.u.dtype).eps * (norm(new.u) + e * norm(new.image))
-    bad = xp.asarray(norm(here - there) > (1.0 + GROWTH) * norm(new.u - old.u) + rounding)
-    lipschitz = moved(bad, 2.0 * new.lipschitz, new.lipschitz)
-    error = error_of(new.u, new.image, task, lipschitz)
-    return replace(
-        new,
-        anchor=moved(bad, new.u, new.anchor),
-        k=moved(bad, xp.zeros_like(new.k), new.k),
-        error=error,
-        reference=moved(bad, error, new.reference),
-        restarts=new.restarts + xp.astype(bad, new.k.dtype),
-        lipschitz=lipschitz,
-    )
-
-
-@kernel("monotone.halpern")
-def halpern_steps(state: HalpernState, task: HalpernTask, limit: Any, tol: Any) -> tuple[Any, Any, Any]:
-    """`limit` steps; a kernel stops after the first whose error is not above `tol`."""
-    state = repeat(step, state, task, limit)
-    return state, limit, state.error
-
-
-def lost(s: HalpernState, task: HalpernTask) -> Any:
-    """Another reason to stop: the constant is too small, or the map expands."""
-    return diverged(s.error, s.reference, namespace(s.u))
-
-
-def begin(u0: Any, image: Any, task: HalpernTask, lipschitz: Any) -> HalpernState:
-    """The state at the start."""
-    zero = 0.0 * norm(u0)
-    constant = zero + lipschitz
-    error = error_of(u0, image, task, constant)
-    return HalpernState(u0, image, u0, zero, error, error, zero, constant)
 
 
 def probed(u0: Any, image: Any, task: HalpernTask) -> Any:
@@ -224,7 +123,8 @@ def halpern(
     -----
     Without restarts ``|F(u_k)| <= L |u_0 - u*| / (k + 1)``, for T ``|u_k - T u_k| <= 2 |u_0 - u*| / (k + 1)``, and
     both are attained: F. Lieder, "On the convergence rate of the Halpern-iteration", Optim. Lett. 15, 405-418, 2021.
-    Results carry no derivative.
+    On torch and jax `u` is differentiable, once, in `args`, in the arrays of a finite sum and of the resolvent, by the
+    implicit function theorem; where the solution is not unique, along directions in which it is.
 
     Examples
     --------
@@ -245,10 +145,11 @@ def halpern(
     check_constant("lipschitz", lipschitz)
     tol = check_tol(tol, u0, 1e-6, 1e-4)
     check_limits(tol, max_steps, check_every)
-    stop = of(u0).stop_gradient
-    u0, operator, args, resolvent = map_arrays(stop, (u0, operator, args, resolvent))
+    theta = (operator, args, resolvent)
+    u0, operator, args, resolvent = map_arrays(of(u0).stop_gradient, (u0, operator, args, resolvent))
     if form == "nonexpansive":
-        return mapped(operator, u0, args, restart, tol, max_steps, check_every, callback, history)
+        result = mapped(operator, u0, args, restart, tol, max_steps, check_every, callback, history)
+        return replace(result, u=attached(result.u, (*theta[:2], Identity()), None))
     check_cocoercive(operator, "halpern")
     image = first_image(evaluate(operator, args, u0), u0)
     constant = known_constant(lipschitz, operator, "lipschitz")
@@ -257,7 +158,8 @@ def halpern(
     if constant is None:
         constant, calls = probed(u0, image, task), 2
     options = {"max_steps": int(max_steps), "check_every": check_every, "callback": callback, "history": history}
-    return solved(begin(u0, image, task, constant), task, calls, tol, "monotone.halpern", options)
+    result, last = solved(begin(u0, image, task, constant), task, calls, tol, "monotone.halpern", options)
+    return replace(result, u=attached(result.u, theta, 1.0 / last))
 
 
 def mapped(operator: Any, u0: Any, args: Any, restart: Any, tol: Any, *limits: Any) -> MonotoneResult[Any]:
@@ -265,7 +167,7 @@ def mapped(operator: Any, u0: Any, args: Any, restart: Any, tol: Any, *limits: A
     task = HalpernTask(operator, args, Identity(), factor_of(restart), "map")
     image = first_image(evaluate(operator, args, u0), u0)
     options = dict(zip(("max_steps", "check_every", "callback", "history"), limits, strict=True))
-    return solved(begin(u0, image, task, 1.0), task, 1, tol, "monotone.halpern", options)
+    return solved(begin(u0, image, task, 1.0), task, 1, tol, "monotone.halpern", options)[0]
 
 
 def counted(history: Any, n: int, calls: int, each: int = 1) -> Any:
@@ -275,8 +177,8 @@ def counted(history: Any, n: int, calls: int, each: int = 1) -> Any:
     return OracleHistory(history.step, history.error, history.seconds, n * (each * history.step + calls))
 
 
-def solved(state: Any, task: Any, calls: int, tol: Any, method: str, options: dict[str, Any]) -> MonotoneResult[Any]:
-    """The loop and its result; `calls` evaluations were made before it."""
+def solved(state: Any, task: Any, calls: int, tol: Any, method: str, options: dict[str, Any]) -> tuple[Any, Any]:
+    """The loop's result, and the constant that it ended with; `calls` evaluations were made before it."""
     xp = namespace(state.u)
     run = iterate(halpern_steps, state, task, tol=tol, halt=lost, patience=PATIENCE, method=method, **options)
     s = run.state
@@ -288,4 +190,4 @@ def solved(state: Any, task: Any, calls: int, tol: Any, method: str, options: di
         xp.asarray(s.error), run.steps, code, counted(run.history, n, calls), s.u, xp.asarray(spent), restarts
     )
     report(result, method, tol)
-    return result
+    return result, s.lipschitz

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 from ..arrays import A as Array_
@@ -14,6 +15,7 @@ from ..iterate import iterate
 from ..record import map_arrays, plain
 from ..result import Status, report, settle
 from . import forb, page, vreg
+from .adjoint import attached
 from .anchored import NEVER, Restart, check_restart, factor_of, moved
 from .checks import (
     check_cocoercive,
@@ -289,7 +291,8 @@ def halpern_vr(
     -----
     X. Cai, A. Alacaoglu and J. Diakonikolas, "Variance Reduced Halpern Iteration for Finite-Sum Monotone Inclusions",
     ICLR 2024: Algorithm 1 (theory, cocoercive) and Algorithm 2 (lipschitz). The gain over deterministic methods exists
-    where L << sqrt(n) L_F, and at equal step is at most sqrt(n) / 6 in the published form. Results carry no derivative.
+    where L << sqrt(n) L_F, and at equal step is at most sqrt(n) / 6 in the published form.
+    Derivatives of `u` are those of :func:`halpern`, of the whole operator; in the mode lipschitz there are none.
 
     Examples
     --------
@@ -315,6 +318,7 @@ def halpern_vr(
     check_limits(tol, max_steps, None)
     if mode == "cocoercive":
         check_cocoercive(finite_sum, "halpern_vr")
+    theta = (finite_sum, (), resolvent)
     u0, finite_sum, resolvent = map_arrays(of(u0).stop_gradient, (u0, finite_sum, resolvent))
     given = {
         **{"lipschitz": lipschitz, "mean_lipschitz": mean_lipschitz, "batch": batch, "refresh": refresh, "step": step},
@@ -335,7 +339,8 @@ def halpern_vr(
         history=history,
         method="monotone.halpern_vr",
     )
-    return concluded(run, task, run.state.u, run.state.restarts, tol, "monotone.halpern_vr")
+    result = concluded(run, task, run.state.u, run.state.restarts, tol, "monotone.halpern_vr")
+    return result if mode == "lipschitz" else replace(result, u=attached(result.u, theta, task.scale))
 
 
 @public
