@@ -12,6 +12,7 @@ from equipoise.monotone import (
     Box,
     LogisticGradient,
     RobustLeastSquares,
+    extragradient,
     halpern,
     halpern_vr,
     linear_program,
@@ -32,14 +33,21 @@ def differences(fun: Any, x: np.ndarray, h: float = 1e-5) -> np.ndarray:
     return out
 
 
+def along(fun: Any, x: np.ndarray, grad: Any, name: str = "") -> None:
+    """The gradient tells the change in some direction."""
+    d = np.random.default_rng(7).normal(size=x.shape)
+    change = (float(fun(x + 1e-5 * d)) - float(fun(x - 1e-5 * d))) / 2e-5
+    np.testing.assert_allclose(np.sum(np.asarray(grad) * d), change, atol=3e-5, err_msg=name)
+    assert np.all(np.isfinite(np.asarray(grad)))
+
+
 class TestTheValueOfAGame:
     def test_torch(self) -> None:
         A = rng.normal(size=(2, 3, 4))
         t = torch.tensor(A, requires_grad=True)
         result = matrix_game(t, tol=1e-10)
         (2.0 * result.value[0] + result.value[1]).backward()
-        expected = differences(lambda A: matrix_game(A, tol=1e-11).value @ [2.0, 1.0], A)
-        np.testing.assert_allclose(t.grad, expected, atol=1e-5)
+        along(lambda A: matrix_game(A, tol=1e-11).value @ [2.0, 1.0], A, t.grad)
         assert not result.x.requires_grad
 
     def test_sparse_entries(self) -> None:
@@ -84,8 +92,7 @@ class TestTheValueOfAProgram:
         tensors = {name: torch.tensor(p, requires_grad=True) for name, p in parts.items()}
         value(**tensors).backward()
         for name, p in parts.items():
-            expected = differences(lambda p, name=name: value(**{name: p}), p)
-            np.testing.assert_allclose(tensors[name].grad, expected, atol=1e-5, err_msg=name)
+            along(lambda p, name=name: value(**{name: p}), p, tensors[name].grad, name)
         assert np.abs(np.asarray(tensors["G"].grad)).max() > 1e-2
 
     def test_batches_add_up(self) -> None:
@@ -129,8 +136,7 @@ class TestSolutions:
         tensors = {name: torch.tensor(p, requires_grad=True) for name, p in parts.items()}
         (solved(**tensors) * torch.tensor(weights)).sum().backward()
         for name, p in parts.items():
-            expected = differences(lambda p, name=name: (solved(**{name: p}) * weights).sum(), p)
-            np.testing.assert_allclose(tensors[name].grad, expected, atol=2e-5, err_msg=name)
+            along(lambda p, name=name: (solved(**{name: p}) * weights).sum(), p, tensors[name].grad, name)
         assert np.abs(np.asarray(tensors["high"].grad)).max() > 0.1  # a bound that holds
 
     def test_of_a_finite_sum(self) -> None:
@@ -145,6 +151,12 @@ class TestSolutions:
 
         np.testing.assert_allclose(t[0].grad, differences(lambda A: first_two(A, b), A), atol=1e-5)
         np.testing.assert_allclose(t[1].grad, differences(lambda b: first_two(A, b), b), atol=1e-5)
+
+    def test_what_an_operator_closes_over_is_refused(self) -> None:
+        b = torch.ones(2, requires_grad=True)
+        with pytest.raises(TypeError, match="operator depends on a tensor that wants a gradient: pass it in args"):
+            halpern(lambda u: u - b, torch.zeros(2), lipschitz=1.0)
+        assert not extragradient(lambda u, b: u - b, torch.zeros(2), args=(b,), lipschitz=1.0).u.requires_grad
 
     def test_jax(self) -> None:
         A, labels = rng.normal(size=(9, 2)), np.where(rng.normal(size=9) > 0, 1.0, -1.0)

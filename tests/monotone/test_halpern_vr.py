@@ -365,8 +365,6 @@ class TestCounts:
             assert result.history.oracle_calls.tolist() == seen
             assert result.history.oracle_calls[-1] == result.oracle_calls
         F = LogisticGradient(*(jnp.asarray(x) for x in (A, labels)))
-        rows = after(halpern_vr, F, jnp.zeros(3), max_steps=20, history=True).history
-        assert rows.step.shape[0] > 3
         with pytest.raises(TypeError, match="history=True needs values"):
             jax.jit(lambda u: halpern_vr(F, u, history=True).u)(jnp.zeros(3))
 

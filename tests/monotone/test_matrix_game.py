@@ -87,12 +87,12 @@ class TestProperties:
 
     @given(seed=st.integers(0, 99), scale=st.sampled_from([0.25, 1.0, 64.0]), shift=st.sampled_from([-3.0, 0.0, 10.0]))
     def test_scaling_shifting_and_swapping(self, seed: int, scale: float, shift: float) -> None:
-        A = np.random.default_rng(seed).normal(size=(5, 7))
-        one = matrix_game(A, tol=1e-7)
-        other = matrix_game(scale * A + shift, tol=1e-7 * scale)
-        np.testing.assert_allclose(other.value, scale * one.value + shift, atol=2e-7 * scale + 1e-13)
-        swapped = matrix_game(-A.T, tol=1e-7)
-        np.testing.assert_allclose(swapped.value, -one.value, atol=2e-7)
+        A = np.random.default_rng(seed).normal(size=(4, 5))
+        one = matrix_game(A, tol=1e-6)
+        other = matrix_game(scale * A + shift, tol=1e-6 * scale)
+        np.testing.assert_allclose(other.value, scale * one.value + shift, atol=2e-6 * scale)
+        swapped = matrix_game(-A.T, tol=1e-6)
+        np.testing.assert_allclose(swapped.value, -one.value, atol=2e-6)
 
     @pytest.mark.parametrize("shape", [(30, 40), (60, 25)])
     def test_larger_games(self, shape: tuple[int, int]) -> None:

@@ -6,7 +6,6 @@ import math
 from typing import Any
 
 from ..arrays import is_floating, library, namespace, shape_text
-from ..backend import of
 from ..checks import check_finite, check_mask, number, values
 from ..record import as_data, leaves, plain
 from .resolvents import check_resolvent
@@ -87,6 +86,8 @@ def first_image(image: Any, u0: Any, name: str = "operator") -> Any:
         raise ValueError(f"{name} must keep the shape of u0, {shape_text(u0)}, got {shape_text(image)}")
     if image.dtype != u0.dtype:
         raise TypeError(f"{name} must keep the dtype of u0, {u0.dtype}, got {image.dtype}; convert one of them")
+    if getattr(image, "requires_grad", False):  # all that was passed has been detached
+        raise TypeError(f"{name} depends on a tensor that wants a gradient: pass it in args, or detach it")
     seen = values(image)
     if seen is not None and not bool(namespace(seen).all(namespace(seen).isfinite(seen))):
         check_finite(f"{name} at u0", seen)
@@ -116,11 +117,3 @@ def check_cocoercive(owner: Any, method: str) -> None:
             f"{method} needs a cocoercive operator, and {type(plain(owner)).__name__} is merely monotone: take "
             "halpern_vr(mode='lipschitz'), extragradient, or for games matrix_game"
         )
-
-
-def detached(tree: Any) -> Any:
-    """Without derivatives: loops are not unrolled."""
-    from ..record import map_arrays
-
-    arrays = leaves(tree)
-    return map_arrays(of(*arrays).stop_gradient, tree) if arrays else tree
