@@ -152,7 +152,7 @@ def solve(K: Any, x: Any, y: Any, tol: Any, **options: Any) -> tuple[Any, ...]:
     if isinstance(K, Dense):
         common = xp.mean(K.array, axis=(-2, -1), keepdims=True)  # what every outcome has in common
         inner = Dense(K.array - common)
-    task = SaddleTask(inner, 0.0 * x, 0.0 * y, Simplex(), Simplex())
+    task = SaddleTask(inner, 0.0 * x, 0.0 * y, Simplex(), Simplex(), weighted=True)
     state = begin(x, y, task, 1.0, operator_norm(inner, x))
     worst = xp.asarray(shift + math.inf)
     start = looked(state, GameState(state, x, y, -worst, worst), task)
@@ -239,9 +239,10 @@ def matrix_game(
 
     Notes
     -----
-    Halpern's iteration of the reflected primal-dual hybrid gradient map, with adaptive restarts: H. Lu and J. Yang,
-    "Restarted Halpern PDHG for linear programming", 2024. On torch and jax `value` is differentiable in A, once:
-    its derivative is y x^T, one of several where the strategies are not unique. The rest of the result carries none.
+    Halpern's iteration of the reflected primal-dual hybrid gradient map, with restarts and a primal weight that adapt:
+    H. Lu and J. Yang, "Restarted Halpern PDHG for linear programming", 2024. On torch and jax `value` is
+    differentiable in A, once: its derivative is y x^T, one of several where the strategies are not unique. The rest of
+    the result carries none.
 
     Examples
     --------
