@@ -31,6 +31,7 @@ from .scaling import scaled
 __all__ = ["linear_program"]
 
 PATIENCE = 100_000
+REACH = 1e5  # of the primal weight
 
 
 @record
@@ -168,7 +169,7 @@ def program_of(c: Any, A: Any, b: Any, G: Any, h: Any, bounds: Any, batch: tuple
         [xp.full((*batch, equalities), -math.inf, **like(c)), xp.zeros((*batch, m - equalities), **like(c))], axis=-1
     )
     box = Box(lower / columns, upper / columns)
-    task = SaddleTask(inner, columns * c, rows * q, box, Box(floor, math.inf), -1.0, True)
+    task = SaddleTask(inner, columns * c, rows * q, box, Box(floor, math.inf), -1.0, REACH)
     sizes = (1.0 + norm(c), 1.0 + norm(q))
     return Program(K, c, q, lower, upper, rows, columns, *sizes, task, equalities)
 

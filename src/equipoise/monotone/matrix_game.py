@@ -26,6 +26,7 @@ from .saddle_steps import SaddleState, SaddleTask, begin, step
 __all__ = ["GameState", "game_chunk", "matrix_game"]
 
 PATIENCE = 20_000
+REACH = 3.0  # of the primal weight: thin games that are nearly degenerate run away with a free one
 
 
 @record
@@ -152,14 +153,14 @@ def solve(K: Any, x: Any, y: Any, tol: Any, **options: Any) -> tuple[Any, ...]:
     if isinstance(K, Dense):
         common = xp.mean(K.array, axis=(-2, -1), keepdims=True)  # what every outcome has in common
         inner = Dense(K.array - common)
-    task = SaddleTask(inner, 0.0 * x, 0.0 * y, Simplex(), Simplex(), weighted=True)
+    task = SaddleTask(inner, 0.0 * x, 0.0 * y, Simplex(), Simplex(), reach=REACH)
     state = begin(x, y, task, 1.0, operator_norm(inner, x))
     worst = xp.asarray(shift + math.inf)
     start = looked(state, GameState(state, x, y, -worst, worst), task)
     run = iterate(game_chunk, start, task, tol=tol, patience=PATIENCE, method="monotone.matrix_game", **options)
     s = run.state
     upper = xp.asarray(xp.max(forward(K, s.x), axis=-1))
-    lower = xp.asarray(xp.min(transposed(K, s.y), axis=-1))
+    lower = xp.minimum(xp.asarray(xp.min(transposed(K, s.y), axis=-1)), upper)  # they may cross by rounding
     error = xp.asarray(upper - lower)
     restarts = xp.astype(xp.asarray(s.inner.restarts), run.steps.dtype)
     ending = (error, run.steps, settle(error, tol, run.code), run.history)

@@ -23,12 +23,11 @@ NEAR = 0.998  # of the longest step that is allowed
 MUCH, LITTLE = 0.2, 0.8  # by which the metric has to fall, at once or before it rises
 SHARE, LEAST = 0.36, 50.0  # restart at the latest after that share of all steps, and so many
 RAISE = 1.05  # of the norm, where the metric shows that it was taken too small
-RANGE = 1e5  # of the primal weight
 
 
 @record
 class SaddleTask:
-    """The problem; `sign` times K is the A of the module's docstring, `weighted` says whether the weight adapts."""
+    """The problem; `sign` times K is the A of the module's docstring, the primal weight stays in 1/reach..reach."""
 
     K: Any
     c: Any
@@ -36,7 +35,7 @@ class SaddleTask:
     primal: Any
     dual: Any
     sign: float = static(default=1.0)
-    weighted: bool = static(default=False)
+    reach: float = static(default=1.0)
 
 
 @record
@@ -98,7 +97,7 @@ def step(s: SaddleState, task: SaddleTask) -> SaddleState:
     again = xp.asarray(small | (due & (s.j > 0)))
 
     share = wider(1.0 / (s.j + 2.0))
-    weight = balanced(s, x, y, again) if task.weighted else s.weight
+    weight = balanced(s, x, y, again, task.reach) if task.reach > 1.0 else s.weight
 
     def next_of(new: Any, anchor: Any, reflected: Any) -> Any:
         return moved(again, new, share * anchor + (1.0 - share) * reflected)
@@ -125,7 +124,7 @@ def step(s: SaddleState, task: SaddleTask) -> SaddleState:
     )
 
 
-def balanced(s: SaddleState, x: Any, y: Any, again: Any) -> Any:
+def balanced(s: SaddleState, x: Any, y: Any, again: Any, reach: float) -> Any:
     """The primal weight after a restart: half way, in logarithms, to what both sides have moved."""
     xp = namespace(s.x)
     far_x, far_y = norm(x - s.anchor_x), norm(y - s.anchor_y)
@@ -133,5 +132,5 @@ def balanced(s: SaddleState, x: Any, y: Any, again: Any) -> Any:
     known = xp.asarray(again & (far_x > tiny) & (far_y > tiny))
     one = xp.ones_like(far_x)
     ratio = xp.where(known, far_y, one) / xp.where(known, far_x, one)
-    weight = xp.clip(xp.exp(0.5 * xp.log(ratio) + 0.5 * xp.log(s.weight)), min=1.0 / RANGE, max=RANGE)
+    weight = xp.clip(xp.exp(0.5 * xp.log(ratio) + 0.5 * xp.log(s.weight)), min=1.0 / reach, max=reach)
     return moved(known, weight, s.weight)
