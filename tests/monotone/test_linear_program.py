@@ -15,7 +15,7 @@ from scipy.optimize import linear_sum_assignment, linprog
 
 import equipoise as eq
 from equipoise.monotone import linear_program
-from equipoise.monotone.scaling import scaled
+from equipoise.monotone.scaling import scaled, scaled_csr
 from equipoise.result import Status
 
 from ..backends import Case
@@ -295,6 +295,20 @@ class TestWays:
             np.testing.assert_array_equal(np.log2(x), np.round(np.log2(x)))
         assert np.linalg.norm(S, 2) <= 2.0
         assert np.abs(S).max(axis=1)[[0, 1, 3, 4, 5]].min() > 0.05
+
+    def test_scaling_of_sparse_matrices(self) -> None:
+        rng = np.random.default_rng(0)
+        M = rng.normal(size=(8, 9)) * (rng.random((8, 9)) < 0.4) * 10.0 ** rng.integers(-4, 5, (8, 1))
+        M[2] = 0
+        K, r, c = scaled_csr(eq.operators.as_operator(scipy.sparse.csr_array(M)))
+        np.testing.assert_array_equal(np.stack([K.rmatvec(row) for row in np.eye(8)]), M * r[:, None] * c)
+        assert np.linalg.norm(M * r[:, None] * c, 2) <= 2.0
+        assert K.data.size == np.count_nonzero(M)
+        badly = 10.0 ** rng.integers(-3, 4, 20)
+        A, x = rng.normal(size=(20, 40)) * (rng.random((20, 40)) < 0.3), rng.random(40)
+        A, b, cost = A * badly[:, None], (A @ x) * badly, rng.random(40)
+        sparse = linear_program(cost, scipy.sparse.csr_array(A), b)
+        np.testing.assert_allclose(sparse.value, reference(cost, A, b, None, None, 0.0, inf).fun, rtol=1e-3)
 
     def test_batches_are_as_alone(self) -> None:
         G, h = np.array([[-1.0, -1], [-1, -3]]), np.array([-4.0, -6])

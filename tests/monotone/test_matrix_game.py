@@ -14,7 +14,7 @@ from scipy.optimize import linprog
 import equipoise as eq
 from equipoise.monotone import matrix_game
 from equipoise.monotone.resolvents import Simplex
-from equipoise.monotone.saddle_steps import SaddleTask, begin, step
+from equipoise.monotone.saddle_steps import ANCHOR, MAPPED, NOW, SIZE, SaddleTask, begin, step
 from equipoise.operators import Dense
 from equipoise.result import Status
 
@@ -109,8 +109,9 @@ class TestProperties:
         for k in range(3000):
             s = step(s, task)
             if k % 500 == 0:
-                np.testing.assert_allclose(s.ax, A @ s.x, atol=1e-13)
-                np.testing.assert_allclose(s.mapped_ax, A @ s.mapped_x, atol=1e-13)
+                for z in (s.point(NOW), s.point(ANCHOR), s.point(MAPPED)):
+                    np.testing.assert_allclose(z.ax, A @ z.x, atol=1e-13)
+                    np.testing.assert_allclose(z.aty, z.y @ A, atol=1e-13)
 
     def test_a_norm_that_was_taken_too_small_is_found_out(self) -> None:
         A = np.random.default_rng(1).normal(size=(20, 30))
@@ -119,7 +120,7 @@ class TestProperties:
         s = begin(np.eye(30)[0], np.eye(20)[0], task, 1.0, 0.5 * true)
         for _ in range(300):
             s = step(s, task)
-        assert s.size > 0.6 * true
+        assert s.number(SIZE) > 0.6 * true
 
 
 class TestWays:

@@ -6,172 +6,31 @@ import math
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from ..arrays import A as Array_
-from ..arrays import is_floating, library, like, namespace, shape_text
+from ..arrays import library, like, namespace, shape_text
 from ..backend import of
 from ..boundary import public
-from ..checks import check_finite, check_limits, check_mask, check_tol, number, values
+from ..checks import check_limits, check_tol, values
 from ..implicit import differentiable
 from ..iterate import iterate
+from ..kernel import on_host
 from ..operators import Dense, as_operator
 from ..operators.protocol import beside, sum_to
-from ..record import leaves, map_arrays, plain, record
+from ..record import map_arrays
 from ..result import Status, report, settle
 from .anchored import moved
-from .products import forward, operator_norm, outer, transposed
+from .products import forward, outer, transposed
+from .program_checks import batch_of, check_program, check_vector
+from .program_data import program_of
 from .program_steps import Errors, Program, ProgramState, errors, looked, program_chunk, verdict
 from .residuals import norm
-from .resolvents import Box, check_bounds
 from .result import LinearProgramResult
-from .saddle_steps import SaddleTask, begin
-from .scaling import scaled
+from .saddle_steps import RESTARTS, SaddleTask, begin, size_of
 
 __all__ = ["linear_program"]
 
 PATIENCE = 100_000
-REACH = 1e5  # of the primal weight
-
-
-@record
-class Stacked:
-    """Two operators, one above the other."""
-
-    above: Any
-    below: Any
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Rows of both, and columns."""
-        return plain(self.above).shape[0] + plain(self.below).shape[0], plain(self.above).shape[1]
-
-    def matvec(self, x: Any) -> Any:
-        """Both products, one after the other."""
-        return namespace(x).concat([forward(self.above, x), forward(self.below, x)], axis=-1)
-
-    def rmatvec(self, y: Any) -> Any:
-        """The sum of both transposed products."""
-        p = plain(self.above).shape[0]
-        return transposed(self.above, y[..., :p]) + transposed(self.below, y[..., p:])
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Checks
-
-
-def check_vector(name: str, x: Any, c: Any, length: int, of_what: str) -> None:
-    """A finite array of the dtype of c and of shape (..., length)."""
-    if not library(x):
-        raise TypeError(f"{name} must be an array (numpy, torch, jax, cupy), got {type(x).__name__}")
-    namespace(c, x)
-    check_mask(name, x)
-    if x.dtype != c.dtype:
-        raise TypeError(f"{name} must have the dtype of c, {c.dtype}, got {x.dtype}; convert one of them")
-    if x.ndim < 1 or x.shape[-1] != length:
-        raise ValueError(f"{name} must have shape (..., {length}) to fit {of_what}, got {shape_text(x)}")
-    seen = values(x)
-    if seen is not None:
-        check_finite(name, seen)
-
-
-def check_block(name: str, M: Any, side: str, target: Any, c: Any) -> None:
-    """A matrix and its right-hand side, both or neither."""
-    if (M is None) != (target is None):
-        missing, given = (name, side) if M is None else (side, name)
-        raise ValueError(f"{given} was given without {missing}")
-    if M is None:
-        return
-    n = int(c.shape[-1])
-    if M.shape[1] != n:
-        raise ValueError(f"{name} must have {n} columns to fit c of shape {shape_text(c)}, got shape {tuple(M.shape)}")
-    for x in leaves(M):
-        namespace(c, x)
-        if is_floating(x):
-            check_mask(name, x)
-            if x.dtype != c.dtype:
-                raise TypeError(f"{name} must have the dtype of c, {c.dtype}, got {x.dtype}; convert one of them")
-            seen = values(x)
-            if seen is not None:
-                check_finite(name, seen)
-    check_vector(side, target, c, int(M.shape[0]), f"{name} of shape {tuple(M.shape)}")
-
-
-def check_program(c: Any, A: Any, b: Any, G: Any, h: Any, lower: Any, upper: Any) -> None:
-    """Everything fits."""
-    if not library(c):
-        raise TypeError(f"c must be an array (numpy, torch, jax, cupy), got {type(c).__name__}")
-    if not is_floating(c):
-        raise TypeError(f"c must hold floating-point numbers, got dtype {c.dtype}; convert it first")
-    if c.ndim < 1 or math.prod(c.shape) == 0:
-        raise ValueError(f"c must have shape (..., n) and not be empty, got {shape_text(c)}")
-    check_vector("c", c, c, int(c.shape[-1]), "itself")
-    check_block("A", A, "b", b, c)
-    check_block("G", G, "h", h, c)
-    check_bounds(lower, upper)
-    for name, bound in (("lower", lower), ("upper", upper)):
-        if library(bound):
-            namespace(c, bound)
-            if bound.dtype != c.dtype:
-                raise TypeError(f"{name} must have the dtype of c, {c.dtype}, got {bound.dtype}; convert one of them")
-            if bound.ndim and bound.shape[-1] not in (1, c.shape[-1]):
-                raise ValueError(f"{name} must have shape (..., {c.shape[-1]}) to fit c, got {shape_text(bound)}")
-        else:
-            number(name, bound)
-    batch_of(c, A, b, G, h, lower, upper)
-
-
-def batch_of(c: Any, A: Any, b: Any, G: Any, h: Any, lower: Any, upper: Any) -> tuple[int, ...]:
-    """The shape of the batch, of all leading axes together."""
-    shapes = [tuple(x.shape[:-1]) for x in (c, b, h, lower, upper) if library(x)]
-    shapes += [tuple(M.array.shape[:-2]) for M in (A, G) if isinstance(M, Dense)]
-    try:
-        return tuple(np.broadcast_shapes(*shapes))
-    except ValueError:
-        text = ", ".join(map(str, shapes))
-        raise ValueError(f"the batches of c, the bounds, b, h, A and G do not broadcast: {text}") from None
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# The problem
-
-
-def joined(A: Any, G: Any, c: Any, batch: tuple[int, ...]) -> tuple[Any, int]:
-    """[A; G], and the rows of A; one row of zeros where there are no constraints."""
-    xp = namespace(c)
-    blocks = [M for M in (A, G) if M is not None]
-    rows = 0 if A is None else int(A.shape[0])
-    if not blocks:
-        return Dense(xp.zeros((1, c.shape[-1]), **like(c))), 1
-    if len(blocks) == 1:
-        return blocks[0], rows
-    if not all(isinstance(M, Dense) for M in blocks):
-        return Stacked(*blocks), rows
-    wide = any(M.array.ndim > 2 for M in blocks)
-    arrays = [xp.broadcast_to(M.array, (*batch, *M.array.shape[-2:])) if wide else M.array for M in blocks]
-    return Dense(xp.concat(arrays, axis=-2)), rows
-
-
-def program_of(c: Any, A: Any, b: Any, G: Any, h: Any, bounds: Any, batch: tuple[int, ...], scaling: bool) -> Program:
-    """The program, and its scaled form."""
-    xp, n = namespace(c), int(c.shape[-1])
-    K, equalities = joined(A, G, c, batch)
-    m = int(plain(K).shape[0])
-    c = xp.broadcast_to(c, (*batch, n))
-    sides = [xp.broadcast_to(x, (*batch, x.shape[-1])) for x in (b, h) if x is not None]
-    q = xp.concat(sides, axis=-1) if sides else xp.zeros((*batch, m), **like(c))
-    lower, upper = (xp.broadcast_to(x if library(x) else xp.asarray(float(x), **like(c)), (*batch, n)) for x in bounds)
-    inner, rows, columns = K, xp.ones_like(q), xp.ones_like(c)
-    if scaling and isinstance(K, Dense):
-        array, rows, columns = scaled(K.array)
-        inner = Dense(array)
-    floor = xp.concat(
-        [xp.full((*batch, equalities), -math.inf, **like(c)), xp.zeros((*batch, m - equalities), **like(c))], axis=-1
-    )
-    box = Box(lower / columns, upper / columns)
-    task = SaddleTask(inner, columns * c, rows * q, box, Box(floor, math.inf), -1.0, REACH)
-    sizes = (1.0 + norm(c), 1.0 + norm(q))
-    return Program(K, c, q, lower, upper, rows, columns, *sizes, task, equalities)
+START = 0.8  # of the norm: steps that turn out too long are cut
 
 
 def start_of(init: Any, p: Program) -> tuple[Any, Any]:
@@ -215,7 +74,7 @@ def solved(p: Program, x: Any, y: Any, tol: Any, options: dict[str, Any]) -> Lin
     """The loop and its result."""
     xp = namespace(p.c)
     x, y = p.task.primal(x / p.columns), p.task.dual(y / p.rows)
-    inner = begin(x, y, p.task, first_weight(p.task), operator_norm(p.task.K, x))
+    inner = begin(x, y, p.task, first_weight(p.task), START * size_of(p.task.K, x))
     far = xp.asarray(0.0 * p.size_c + math.inf)
     none = xp.zeros(tuple(p.size_c.shape), **{**like(p.c), "dtype": xp.int32})
     blank = ProgramState(inner, p.columns * x, p.rows * y, far, 0.0 * p.c, 0.0 * p.q, none)
@@ -230,7 +89,7 @@ def solved(p: Program, x: Any, y: Any, tol: Any, options: dict[str, Any]) -> Lin
     value = moved(unbounded, xp.full_like(final.value, -math.inf), final.value)
     value = moved(contradictory, xp.full_like(value, math.inf), value)
     dual_value = moved(unbounded | contradictory, value, final.dual_value)
-    restarts = xp.astype(xp.asarray(s.inner.restarts), run.steps.dtype)
+    restarts = xp.astype(xp.asarray(s.inner.number(RESTARTS)), run.steps.dtype)
     return LinearProgramResult(
         *(xp.asarray(final.worst), run.steps, code, run.history, x, y, final.reduced_costs, value, dual_value),
         *(final.primal, final.dual, final.gap, restarts),
@@ -255,7 +114,6 @@ def program_vjp(cotangent: Any, out: Any, args: tuple[Any, ...], **settings: Any
     return c, outer(A, -above, x), b, outer(G, -below, x), h, lower, upper, None, None
 
 
-@differentiable(program_vjp)
 def solve(
     c: Any,
     A: Any,
@@ -280,6 +138,10 @@ def solve(
     return xp.asarray(result.value + 0.0), result  # torch takes one array for one output
 
 
+solve_dense = differentiable(program_vjp)(on_host(program_chunk)(solve))
+solve_any = differentiable(program_vjp)(solve)  # a user's operator wants arrays of its own library
+
+
 @public
 def program_with(
     c: Any, A: Any, b: Any, G: Any, h: Any, lower: Any, upper: Any, *, tol: Any, init: Any, **options: Any
@@ -293,7 +155,9 @@ def program_with(
     if G is not None and G.shape[0] == 0:
         G, h = None, None
     stop = of(c).stop_gradient
-    value, result = solve(c, A, b, G, h, lower, upper, map_arrays(stop, init), tol, **options)
+    dense = all(M is None or isinstance(M, Dense) for M in (A, G))
+    solver = solve_dense if dense else solve_any
+    value, result = solver(c, A, b, G, h, lower, upper, map_arrays(stop, init), tol, **options)
     result = replace(map_arrays(stop, result), value=value)
     report(result, "monotone.linear_program", tol)
     return result
@@ -339,9 +203,9 @@ def linear_program(
     init : LinearProgramResult or (x, y), optional
         Where to start.
     scaling : bool
-        Whether to scale rows and columns first; operators that are no arrays are taken as they are.
+        Whether to scale rows and columns first; operators that are no arrays or sparse matrices are taken as they are.
     check_every : int
-        Steps between two looks at the error, each three more products.
+        Steps between two looks at the error, each two more products.
     callback : callable, optional
         Called at every check with an :class:`equipoise.iterate.Info`; a true answer stops.
     history : bool, optional

@@ -12,16 +12,16 @@ from ..boundary import public
 from ..checks import check_finite, check_limits, check_mask, check_tol, values
 from ..implicit import differentiable
 from ..iterate import iterate, repeat
-from ..kernel import kernel
+from ..kernel import kernel, on_host
 from ..operators import Dense, as_operator
 from ..operators.protocol import beside
 from ..record import leaves, map_arrays, plain, record
 from ..result import report, settle
 from .anchored import moved
-from .products import forward, operator_norm, outer, transposed
+from .products import forward, outer, transposed
 from .resolvents import Simplex
 from .result import GameResult
-from .saddle_steps import SaddleState, SaddleTask, begin, step
+from .saddle_steps import MAPPED, RESTARTS, Centred, SaddleState, SaddleTask, begin, size_of, step
 
 __all__ = ["GameState", "game_chunk", "matrix_game"]
 
@@ -40,14 +40,13 @@ class GameState:
     upper: Any
 
 
-def looked(s: SaddleState, best: GameState, task: SaddleTask) -> GameState:
+def looked(s: SaddleState, best: GameState) -> GameState:
     """Whether T z guarantees more, to either player, than what was known."""
-    xp = namespace(s.x)
-    upper = xp.max(s.mapped_ax, axis=-1)
-    lower = xp.min(transposed(task.K, s.mapped_y), axis=-1)
+    xp, z = namespace(s.primal), s.point(MAPPED)
+    upper, lower = xp.max(z.ax, axis=-1), xp.min(z.aty, axis=-1)
     for_x, for_y = xp.asarray(upper < best.upper), xp.asarray(lower > best.lower)
     return GameState(
-        *(s, moved(for_x, s.mapped_x, best.x), moved(for_y, s.mapped_y, best.y)),
+        *(s, moved(for_x, z.x, best.x), moved(for_y, z.y, best.y)),
         *(moved(for_y, lower, best.lower), moved(for_x, upper, best.upper)),
     )
 
@@ -55,7 +54,7 @@ def looked(s: SaddleState, best: GameState, task: SaddleTask) -> GameState:
 @kernel("monotone.game_chunk")
 def game_chunk(state: GameState, task: SaddleTask, limit: Any, tol: Any) -> tuple[Any, Any, Any]:
     """`limit` steps, and the duality gap after them."""
-    s = looked(repeat(step, state.inner, task, limit), state, task)
+    s = looked(repeat(step, state.inner, task, limit), state)
     return s, limit, s.upper - s.lower
 
 
@@ -145,7 +144,6 @@ def game_vjp(cotangent: Any, out: Any, args: tuple[Any, ...], **settings: Any) -
     return outer(args[0], bar[..., None] * y, x), None, None, None
 
 
-@differentiable(game_vjp)
 def solve(K: Any, x: Any, y: Any, tol: Any, **options: Any) -> tuple[Any, ...]:
     """The value, both strategies, the bounds, restarts, error, steps, code and history."""
     xp = namespace(x)
@@ -153,18 +151,23 @@ def solve(K: Any, x: Any, y: Any, tol: Any, **options: Any) -> tuple[Any, ...]:
     if isinstance(K, Dense):
         common = xp.mean(K.array, axis=(-2, -1), keepdims=True)  # what every outcome has in common
         inner = Dense(K.array - common)
-    task = SaddleTask(inner, 0.0 * x, 0.0 * y, Simplex(), Simplex(), reach=REACH)
-    state = begin(x, y, task, 1.0, operator_norm(inner, x))
+    turned = xp.matrix_transpose(inner.array) if isinstance(inner, Dense) and game_chunk.overridden(of(x)) else None
+    task = SaddleTask(inner, 0.0 * x, 0.0 * y, Simplex(), Simplex(), turned, reach=REACH)
+    state = begin(x, y, task, 1.0, size_of(Centred(inner), x))
     worst = xp.asarray(shift + math.inf)
-    start = looked(state, GameState(state, x, y, -worst, worst), task)
+    start = looked(state, GameState(state, x, y, -worst, worst))
     run = iterate(game_chunk, start, task, tol=tol, patience=PATIENCE, method="monotone.matrix_game", **options)
     s = run.state
     upper = xp.asarray(xp.max(forward(K, s.x), axis=-1))
     lower = xp.minimum(xp.asarray(xp.min(transposed(K, s.y), axis=-1)), upper)  # they may cross by rounding
     error = xp.asarray(upper - lower)
-    restarts = xp.astype(xp.asarray(s.inner.restarts), run.steps.dtype)
+    restarts = xp.astype(xp.asarray(s.inner.number(RESTARTS)), run.steps.dtype)
     ending = (error, run.steps, settle(error, tol, run.code), run.history)
     return xp.asarray(0.5 * (lower + upper)), s.x, s.y, lower, upper, restarts, *ending
+
+
+solve_dense = differentiable(game_vjp)(on_host(game_chunk)(solve))
+solve_any = differentiable(game_vjp)(solve)  # a user's operator wants arrays of its own library
 
 
 @public
@@ -181,7 +184,7 @@ def game_of(K: Any, *, tol: Any, init: Any, **options: Any) -> GameResult[Any]:
         x, y = uniform(K, stop(numbers), batch)
         if isinstance(K, Dense):
             x, y = pure(still.array, x, y)
-    value, *rest = solve(K, x, y, tol, **options)
+    value, *rest = (solve_dense if isinstance(K, Dense) else solve_any)(K, x, y, tol, **options)
     x, y, lower, upper, restarts, error, steps, code, rows = map_arrays(stop, rest)
     result = GameResult(error, steps, code, rows, x, y, value, lower, upper, restarts)
     report(result, "monotone.matrix_game", tol)
@@ -194,7 +197,7 @@ def matrix_game(
     tol: float | None = None,
     max_steps: int = 1_000_000,
     init: Any = None,
-    check_every: int = 20,
+    check_every: int = 40,
     callback: Any = None,
     history: bool | None = None,
 ) -> GameResult[Array_]:
@@ -215,7 +218,7 @@ def matrix_game(
     init : GameResult or (x, y), optional
         Strategies to start from; by default uniform ones, or a saddle point of the entries where there is one.
     check_every : int
-        Steps between two looks at the gap, each another product.
+        Steps between two looks at the gap.
     callback : callable, optional
         Called at every check with an :class:`equipoise.iterate.Info`; a true answer stops.
     history : bool, optional

@@ -16,7 +16,7 @@ from ..result import Status
 from .anchored import moved
 from .products import forward, transposed
 from .residuals import norm
-from .saddle_steps import SaddleState, SaddleTask, dot, step
+from .saddle_steps import MAPPED, SaddleState, SaddleTask, dot, step
 
 __all__ = ["Errors", "Program", "ProgramState", "errors", "infeasible", "looked", "program_chunk", "verdict"]
 
@@ -120,9 +120,9 @@ def dual_ray(dy: Any, p: Program, tol: Any) -> tuple[Any, Any]:
 
 def infeasible(s: SaddleState, p: Program, tol: Any) -> tuple[Any, Any, Any]:
     """What T z - z tends to where there is no solution: a code, and the two rays."""
-    xp = namespace(s.x)
-    falling, unbounded = primal_ray(p.columns * s.dx, p, tol)
-    multipliers, contradictory = dual_ray(p.rows * s.dy, p, tol)
+    xp, (dx, dy) = namespace(s.primal), s.move()
+    falling, unbounded = primal_ray(p.columns * dx, p, tol)
+    multipliers, contradictory = dual_ray(p.rows * dy, p, tol)
     code = xp.astype(unbounded, xp.int32) * int(Status.DUAL_INFEASIBLE)
     code = moved(contradictory, xp.full_like(code, int(Status.PRIMAL_INFEASIBLE)), code)
     return code, falling, multipliers
@@ -130,9 +130,9 @@ def infeasible(s: SaddleState, p: Program, tol: Any) -> tuple[Any, Any, Any]:
 
 def looked(s: SaddleState, best: ProgramState, p: Program, tol: Any) -> ProgramState:
     """The errors of T z, in the units of the program, and whether there is a certificate."""
-    x, y = p.columns * s.mapped_x, p.rows * s.mapped_y
-    image = p.task.sign * s.mapped_ax / p.rows
-    back = transposed(p.task.K, s.mapped_y) / p.columns
+    z = s.point(MAPPED)
+    x, y = p.columns * z.x, p.rows * z.y
+    image, back = p.task.sign * z.ax / p.rows, p.task.sign * z.aty / p.columns
     error = errors(x, y, image, back, p).worst
     better = error < best.error
     code, ray_x, ray_y = infeasible(s, p, tol)
