@@ -40,6 +40,32 @@ def root(pair: Pair, scale: float, *, steps: int) -> Pair:
     return Pair(x, 1.0 * pair.second)
 
 
+def _twice_vjp(bars: Any, out: Any, args: tuple[Any, ...], *, same: bool) -> tuple[Any, ...]:
+    first, second = (0.0 if bar is None else bar for bar in bars)
+    return (2.0 * first + 30.0 * second,)
+
+
+@differentiable(_twice_vjp)
+def twice(x: Any, *, same: bool) -> tuple[Any, Any]:
+    """One array in two places, which have derivatives of their own; with `same`, that which came in."""
+    y = x if same else 2.0 * x
+    return y, y
+
+
+class TestOneArrayInTwoPlaces:
+    @pytest.mark.parametrize("same", [True, False])
+    @pytest.mark.parametrize("weights", [(1.0, 0.0), (0.0, 1.0), (2.0, 3.0)])
+    def test_each_has_its_cotangent(self, same: bool, weights: tuple[float, float]) -> None:
+        def loss(x: Any) -> Any:
+            return sum(w * part[0] for w, part in zip(weights, twice(x, same=same), strict=True) if w)
+
+        expected = [2.0 * weights[0] + 30.0 * weights[1]]
+        x = torch.ones(1, requires_grad=True)
+        assert torch.autograd.grad(loss(x), x)[0].tolist() == expected
+        assert torch.func.grad(loss)(torch.ones(1)).tolist() == expected
+        assert jax.grad(loss)(jnp.ones(1)).tolist() == expected
+
+
 class TestDifferentiable:
     def test_without_derivatives_it_is_the_function(self, on: Case) -> None:
         out = on.call(lambda a, b: root(Pair(a, b), 1.0, steps=40).first, np.array([4.0]), np.array([1.0]))

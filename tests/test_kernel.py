@@ -22,6 +22,7 @@ from equipoise.transport.pointcloud import METRICS
 from equipoise.transport.sweeps import Problem, State, start_relaxation
 
 from .linear import test_cg_kernels, test_omega, test_policies, test_sor_kernels
+from .monotone import test_game_kernels, test_program_kernels, test_projections, test_vr_kernels
 from .operators import test_csr, test_stencil
 from .sketch import test_lstsq, test_panels, test_sparse_sign, test_srht
 from .transport import test_barycenter, test_newton, test_sliced
@@ -134,6 +135,13 @@ SAMPLES: dict[str, Callable[[np.random.Generator, str], Any]] = {
     "linear.ssor_cg": test_cg_kernels.sample_ssor_cg,
     "linear.box_fit": test_policies.sample,
     "linear.lanczos_step": test_omega.sample,
+    "monotone.game_chunk": test_game_kernels.sample,
+    "monotone.program_chunk": test_program_kernels.sample,
+    "monotone.forb_chunk": test_vr_kernels.sample_forb,
+    "monotone.page_chunk": test_vr_kernels.sample_page,
+    "monotone.project_l1": test_projections.sample_l1,
+    "monotone.project_simplex": test_projections.sample_simplex,
+    "monotone.vreg_chunk": test_vr_kernels.sample_vreg,
     "operators.csr_product": test_csr.sample,
     "operators.stencil_product": test_stencil.sample,
     "random.philox": philox,

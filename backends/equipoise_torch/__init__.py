@@ -16,6 +16,7 @@ from equipoise.record import fill, leaves, map_arrays
 __all__ = ["BACKEND"]
 
 _wrapped: Callable[[torch.Tensor], bool] = torch._C._functorch.is_functorch_wrapped_tensor
+_transforming: Callable[[], Any] = torch._C._functorch.peek_interpreter_stack  # the innermost transform of torch.func
 
 
 class Torch(Eager):
@@ -47,7 +48,8 @@ class Torch(Eager):
         while _wrapped(x):
             if torch._C._functorch.is_batchedtensor(x):
                 raise TypeError(
-                    "values cannot be read under torch.func.vmap: pass the whole batch instead, as leading axes"
+                    "values cannot be read under torch.func.vmap: pass the whole batch instead, as leading axes; "
+                    "and pass chunk_size=1 to torch.func.jacrev"
                 )
             x = torch._C._functorch.get_unwrapped(x)
         with torch._C._DisableFuncTorch():  # else every operation would wrap the tensor again
@@ -60,7 +62,10 @@ class Torch(Eager):
     def borrow(self, x: torch.Tensor) -> np.ndarray[Any, Any] | None:
         if x.device.type != "cpu" or x.layout != torch.strided or x.dtype in _UNKNOWN_TO_NUMPY or _wrapped(x):
             return None
-        return x.detach().resolve_neg().resolve_conj().numpy()
+        if not _transforming():
+            return x.detach().resolve_neg().resolve_conj().numpy()
+        with torch._C._DisableFuncTorch():  # else a plain tensor would be wrapped on the way
+            return x.detach().resolve_neg().resolve_conj().numpy()
 
     def lend(self, x: np.ndarray[Any, Any], like: torch.Tensor) -> torch.Tensor:
         return torch.as_tensor(x, device=like.device)
@@ -119,13 +124,23 @@ class _Call:
         self.out: Any = None
 
 
+def _distinct(outputs: Sequence[torch.Tensor], inputs: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+    """The outputs, a copy for what was there already: autograd keeps one cotangent an object."""
+    seen = {id(x) for x in inputs}
+    made = []
+    for x in outputs:
+        made.append(x.clone() if id(x) in seen else x)
+        seen.add(id(x))
+    return tuple(made)
+
+
 class _Rule(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
     def forward(call: _Call, *arrays: torch.Tensor) -> tuple[torch.Tensor, ...]:
         call.out = call.fun(*fill(call.args, arrays), **call.settings)
-        return tuple(leaves(call.out))
+        return _distinct(leaves(call.out), arrays)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, ...]) -> None:

@@ -37,7 +37,9 @@ def check_mask(name: str, x: Any) -> None:
 def check_finite(name: str, x: Any, advice: str = "") -> None:
     """Numbers only, neither NaN nor infinite; the sentence names the first that is not."""
     xp = namespace(x)
-    if math.isfinite(float(of(x).to_numpy(xp.asarray(xp.sum(x))))):
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = xp.asarray(xp.sum(x))
+    if math.isfinite(float(of(x).to_numpy(total))):
         return  # one pass over x; only a sum that is not finite is worth the search
     bad = ~xp.isfinite(x)
     if bool(xp.any(bad)):

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,6 +18,7 @@ from equipoise.monotone import (
     Identity,
     LeastSquaresGradient,
     LogisticGradient,
+    Nonnegative,
     Product,
     QuadraticMinMax,
     Restart,
@@ -203,6 +205,18 @@ class TestBlackBoxes:
         assert result.error <= 1e-6 * scale
         np.testing.assert_allclose(np.linalg.norm(F.full(result.u)), result.error / scale, rtol=1e-6)
 
+    @pytest.mark.parametrize("restart", [Restart(), None])
+    def test_steps_that_expand_are_taken_back(self, restart: Any) -> None:
+        """The first guess of the constant, 1, is 28 times too small; steps from where it leads would run away."""
+        result = halpern(lambda u: u**3 + u - 30.0, np.zeros(2), tol=1e-2, restart=restart)
+        np.testing.assert_allclose(result.u, [3.0, 3.0], atol=1e-3)
+        assert result.oracle_calls == result.steps + 2
+
+    def test_what_is_not_monotone_does_not_converge(self) -> None:
+        result = after(halpern, lambda u: -u, np.ones(2), steps=100)
+        np.testing.assert_allclose(result.u, [1.0, 1.0], atol=1e-2)
+        assert result.status is Status.MAX_STEPS
+
     def test_calls_are_counted(self) -> None:
         calls = []
 
@@ -212,7 +226,11 @@ class TestBlackBoxes:
 
         for solve in (
             lambda: halpern(operator, np.ones(2)),
+            lambda: halpern(lambda u: operator(u) - 30.0, np.zeros(2), restart=None, tol=1e-1),  # the constant doubles
             lambda: halpern(operator, np.ones(2), lipschitz=4.0),
+            lambda: halpern(operator, np.ones(2), anchoring="inner", resolvent=Box(0.1, 2.0)),
+            lambda: halpern(operator, np.ones(2), anchoring="scaled", check_every=7, lipschitz=4.0),
+            lambda: extragradient(operator, np.ones(2), step=0.2, anchored=True, tol=1e-2),
             lambda: halpern(lambda u: u - operator(u) / 4, np.ones(2), form="nonexpansive"),
             lambda: extragradient(operator, np.ones(2), lipschitz=4.0),
         ):
@@ -220,7 +238,43 @@ class TestBlackBoxes:
             assert solve().oracle_calls == len(calls) > 3
 
 
+class TestScales:
+    @pytest.mark.parametrize("scale", [1e-140, 1e140])
+    @pytest.mark.parametrize("lipschitz", [True, False])
+    def test_of_the_operator_and_of_the_point(self, scale: float, lipschitz: bool) -> None:
+        for of_u, of_F in ((scale, 1.0), (1.0, scale)):
+            far = of_u * np.array([[2.0, 1.0, 0.0]])
+            known: dict[str, Any] = {"lipschitz": 3.0 * of_F} if lipschitz else {}
+            result = halpern(
+                lambda u, f=of_F, far=far: f * (u - far),
+                0.0 * far,
+                tol=1e-6 * of_u * of_F,
+                resolvent=Box(0.0, of_u),
+                **known,
+            )
+            np.testing.assert_allclose(result.u / of_u, [[1.0, 1.0, 0.0]], atol=1e-5)
+            assert result.converged.all()
+
+    def test_constants_do_not_widen_float32(self) -> None:
+        one = np.ones(2, "float32")
+        for L in (np.float64(2.0), np.array(2.0), np.array(2), 2):
+            for result in (
+                halpern(lambda u: u, one, lipschitz=L, tol=np.float64(1e-3)),
+                extragradient(lambda u: u, one, lipschitz=L, step=np.array(0.4)),
+            ):
+                assert result.converged
+                assert {result.u.dtype, result.error.dtype} == {np.dtype("float32")}
+
+
 class TestBatches:
+    def test_of_more_axes_and_of_one_unknown(self) -> None:
+        targets = np.arange(6.0).reshape(2, 3, 1) - 2.0
+        for solver in (halpern, extragradient):
+            result = solver(lambda u: u - targets, 0.0 * targets, lipschitz=1.5, resolvent=Nonnegative())
+            np.testing.assert_allclose(result.u, np.maximum(targets, 0.0), atol=1e-5)
+            assert result.steps.shape == result.oracle_calls.shape == (2, 3)
+            assert result.steps[0, 2] == 0  # its start is the solution
+
     @pytest.mark.parametrize("case", [c for c in EAGER if "portable" not in c.name], ids=lambda case: case.name)
     def test_members_go_their_own_ways(self, case: Case) -> None:
         if case.missing:
@@ -267,6 +321,29 @@ class TestEnds:
             result = halpern(lambda u: u, np.ones(2), lipschitz=0.1, max_steps=3000)
         assert result.status is Status.DIVERGED
         assert np.isfinite(result.error)
+
+    @pytest.mark.parametrize("solver", [halpern, extragradient])
+    def test_numbers_that_turn_into_nan(self, solver: Any) -> None:
+        """The members that meet them end there, and the others go on."""
+        starts = np.array([[4.0, 1.0], [0.2, 0.3]])
+        with pytest.warns(eq.ConvergenceWarning, match="for 1 of 2 problems: error nan .* overflowed or became NaN"):
+            result = solver(lambda u: np.where(abs(u - 2.0) < 1.0, np.nan, 1.0) * u, starts, lipschitz=2.0)
+        assert result.code.tolist() == [Status.NOT_FINITE, Status.CONVERGED]
+
+    @pytest.mark.parametrize("solver", [halpern, extragradient])
+    def test_limits(self, solver: Any) -> None:
+        seen: list[Any] = []
+        options: dict[str, Any] = {"lipschitz": 2.0, "history": True}
+        with pytest.warns(eq.ConvergenceWarning, match="steps ran out"):
+            one = solver(lambda u: u, np.ones(2), max_steps=1, **options)
+        assert (one.steps, one.status, one.history.step.tolist()) == (1, Status.MAX_STEPS, [0, 1])
+        with pytest.warns(eq.ConvergenceWarning, match="callback asked"):
+            two = solver(lambda u: u, np.ones(2), callback=lambda info: seen.append(info) or info.step == 2, **options)
+        assert (two.steps, two.status, [info.step for info in seen]) == (2, Status.STOPPED, [0, 1, 2])
+        assert two.history.oracle_calls[-1] == two.oracle_calls
+        with pytest.warns(eq.ConvergenceWarning):
+            all_steps = solver(lambda u: u**3, np.ones(2), tol=0.0, max_steps=7, **options)
+        assert (all_steps.steps, all_steps.history.error[-1]) == (7, all_steps.error)
 
     def test_float32_stalls(self) -> None:
         A, _, b = (x.astype("float32") for x in regression(40, 3))
@@ -325,6 +402,21 @@ u0 = np.ones(2)
             ValueError,
             "needs a cocoercive operator, and GameOperator is merely monotone: take .*matrix_game",
             lambda: halpern(GameOperator(np.eye(1)), u0),
+        ),
+        (
+            ValueError,
+            "form='nonexpansive' takes no resolvent",
+            lambda: halpern(lambda u: u, u0, form="nonexpansive", resolvent=Box()),
+        ),
+        (
+            ValueError,
+            r"resolvent must keep the shape of u0, \(2,\), got \(1,\)",
+            lambda: extragradient(lambda u: u, u0, lipschitz=1.0, resolvent=lambda v, step: v[:1]),
+        ),
+        (
+            TypeError,
+            "mix arrays of two libraries, numpy and torch",
+            lambda: halpern(lambda u: u, u0, lipschitz=torch.ones(())),
         ),
         (ValueError, "extragradient needs lipschitz or step", lambda: extragradient(lambda u: u, u0)),
         (ValueError, "step must be positive, got 0", lambda: extragradient(lambda u: u, u0, step=0.0)),

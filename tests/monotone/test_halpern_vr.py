@@ -17,6 +17,7 @@ from equipoise.monotone import (
     LogisticGradient,
     Product,
     QuadraticMinMax,
+    Restart,
     RobustLeastSquares,
     Simplex,
     components,
@@ -129,8 +130,9 @@ class TestFullRefresh:
     def test_restarted(self, case: Case, resolvent: Any) -> None:
         A, labels, _ = regression(40, 4)
         F = LogisticGradient(A, labels)
-        one = case.call(lambda u: halpern_vr(F, u, refresh=1.0, resolvent=resolvent, tol=1e-5), np.zeros(4))
-        other = case.call(lambda u: halpern(F, u, anchoring="scaled", resolvent=resolvent, tol=1e-5), np.zeros(4))
+        settings: Any = {"resolvent": resolvent, "restart": Restart(), "tol": 1e-5}
+        one = case.call(lambda u: halpern_vr(F, u, refresh=1.0, **settings), np.zeros(4))
+        other = case.call(lambda u: halpern(F, u, anchoring="scaled", **settings), np.zeros(4))
         np.testing.assert_array_equal(one.u, other.u)
         assert one.steps == other.steps > 30
         assert one.restarts == other.restarts > 3

@@ -103,6 +103,22 @@ class TestKnownAnswers:
         ):
             np.testing.assert_array_equal(J(v, 1.0), v)
 
+    @pytest.mark.parametrize("case", HERE, ids=lambda case: case.name)
+    def test_what_is_no_number_stays_none(self, case: Case) -> None:
+        for project in (project_simplex, project_l1):
+            made = case.call(lambda v, f=project: f(v, 1.0), np.array([[0.3, np.nan, 2.0], [3.0, 0.0, 0.0]]))
+            np.testing.assert_array_equal(made, [[np.nan] * 3, [1, 0, 0]])
+        np.testing.assert_array_equal(case.call(lambda v: project_simplex(v, 1.0), np.array([3.0, -np.inf])), [1, 0])
+
+    def test_many_rounds(self) -> None:
+        """Entries in a geometric series towards the threshold drop out one after the other."""
+        v = -0.5 - np.cumprod(np.full(40, 1 / 3.0))
+        v = np.concatenate([[0.0, 0.0], v])
+        p = project_simplex(v, 1.0)
+        with eq.portable():
+            np.testing.assert_allclose(p, project_simplex(v, 1.0), atol=1e-15)
+        np.testing.assert_allclose(p.sum(), 1.0, rtol=1e-15)
+
     @pytest.mark.parametrize("case", EAGER, ids=lambda case: case.name)
     def test_every_resolvent_on_every_library(self, case: Case) -> None:
         v = np.random.default_rng(0).normal(size=(2, 6))

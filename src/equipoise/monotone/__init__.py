@@ -2,15 +2,17 @@
 
 from .anchored import Restart
 from .extragradient import extragradient
+from .extragradient_vr import extragradient_vr
 from .finite_sum import FiniteSum, components
 from .halpern import halpern
-from .halpern_vr import extragradient_vr, halpern_vr
+from .halpern_vr import halpern_vr
 from .linear_program import linear_program
 from .matrix_game import matrix_game
 from .regression import LeastSquaresGradient, LogisticGradient
 from .resolvents import Box, Identity, L1Ball, L2Ball, Nonnegative, Product, Resolvent, Simplex, SoftThreshold
 from .result import GameResult, LinearProgramResult, MonotoneResult
-from .saddles import GameOperator, QuadraticMinMax, RobustLeastSquares
+from .robust import RobustLeastSquares
+from .saddles import GameOperator, QuadraticMinMax
 
 __all__ = [
     "Box",

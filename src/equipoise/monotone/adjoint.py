@@ -1,78 +1,83 @@
-"""The derivative of a solution, by the implicit function theorem at u = T(u, theta): no loop is unrolled.
+"""The derivative of a solution, by the implicit function theorem at u = J(u - a F(u), a): no loop is unrolled.
 
-The adjoint w solves w = u_bar + (dT/du)^T w, and theta_bar is (dT/dtheta)^T w. T is nonexpansive, so the right-hand
-side is a nonexpansive map of w, and Halpern's iteration solves this system too, from products with the transposed
-derivative alone. From w = 0 it finds the solution of least norm, where there are several.
+With v = u - a F(u) and P = dJ/dv the adjoint w solves w = u_bar + (dv/du)^T P^T w, and the parameters get
+(dT/dtheta)^T w. Its image q = P^T w solves q = P^T u_bar + P^T (dv/du)^T q, a system in the range of P alone. There, F
+being monotone, the matrix and its transpose have the same null space, so that where solutions are not unique there is
+one answer to be found, that of least norm.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from ..arrays import is_floating, namespace
-from ..backend import of
+from ..arrays import namespace
 from ..implicit import differentiable
-from ..iterate import iterate
 from ..operators.protocol import beside
-from ..record import as_data, fill, leaves, plain
+from ..record import plain
+from ..result import report
 from .anchored import wider
-from .halpern_steps import HalpernTask, begin, halpern_steps
-from .residuals import evaluate, norm
+from .gmres import solve
+from .residuals import evaluate
 from .resolvents import Identity
+from .transposes import pull_back
 
 __all__ = ["attached"]
 
-TOL, TOL_FLOAT32, MAX_STEPS, PATIENCE = 1e-8, 1e-5, 100_000, 2000
+TOL, TOL_FLOAT32 = 1e-8, 1e-5
+REASON = "The derivatives that rest on it are less accurate: the problem is ill-conditioned, or not monotone."
 
 
-def fixed(u: Any, theta: Any, scale: Any) -> Any:
-    """T(u): a map as it stands, where there is no scale, else J(u - a F(u), a)."""
-    operator, args, resolvent = theta
-    image = evaluate(operator, args, u)
-    if scale is None:
-        return image
-    a = wider(scale)
-    return plain(resolvent)(u - a * image, a)
+def forward(u: Any, theta: Any, scale: Any) -> Any:
+    """v = u - a F(u); of a map, which has no scale, T(u)."""
+    image = evaluate(theta[0], theta[1], u)
+    return image if scale is None else u - wider(scale) * image
 
 
-def adjoint_map(w: Any, u_bar: Any, u: Any, theta: Any, scale: Any) -> Any:
-    """u_bar + (dT/du)^T w."""
-    _, pull = of(u).vjp_of(lambda v: fixed(v, theta, scale), u)
-    return u_bar + beside(pull(w)[0], u)
+def resolved(v: Any, theta: Any, scale: Any) -> Any:
+    """J(v, a)."""
+    return v if scale is None else plain(theta[2])(v, wider(scale))
 
 
-def attached_vjp(cotangent: Any, out: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
+def through_forward(q: Any, u: Any, theta: Any, scale: Any) -> Any:
+    """(dv/du)^T q."""
+    return beside(pull_back(lambda u: forward(u, theta, scale), u, q), u)
+
+
+def through_resolvent(w: Any, u: Any, theta: Any, scale: Any) -> Any:
+    """P^T w."""
+    if scale is None or isinstance(theta[2], Identity):
+        return w
+    v = forward(u, theta, scale)
+    return beside(pull_back(lambda v: resolved(v, theta, scale), v, w), u)
+
+
+def matvec(q: Any, parameters: Any) -> Any:
+    """(I - P^T (dv/du)^T) q."""
+    return q - through_resolvent(through_forward(q, *parameters), *parameters)
+
+
+def attached_vjp(cotangent: Any, out: Any, args: tuple[Any, ...], *, method: str = "") -> tuple[Any, ...]:
     """The adjoint, and what it makes of the parameters."""
     if cotangent is None:
         return None, None, None
-    u, theta, scale = args
-    xp = namespace(u)
-    u_bar = beside(cotangent, u)
-    size = norm(u_bar)
-    unit = u_bar / wider(xp.where(size > 0, size, xp.ones_like(size)))
-    task = HalpernTask(as_data(adjoint_map), (unit, u, theta, scale), Identity(), 0.5, "map")
-    state = begin(xp.zeros_like(u), unit, task, 1.0)
-    tol = TOL if u.dtype == xp.float64 else TOL_FLOAT32
-    run = iterate(
-        halpern_steps, state, task, tol=tol, max_steps=MAX_STEPS, patience=PATIENCE, history=False, nested=True
-    )
-    everything = leaves(theta)
-    free = [k for k, x in enumerate(everything) if is_floating(x)]
+    _, theta, scale = args
+    parameters = out, theta, scale
+    u_bar = beside(cotangent, out)
+    b = through_resolvent(u_bar, *parameters)
+    tol = TOL if out.dtype == namespace(out).float64 else TOL_FLOAT32
+    solution = solve(b, parameters, matvec=matvec, tol=tol, flip=False)
+    report(solution, f"the adjoint system of {method or 'the solution'}", tol, reason=REASON)
+    q = solution.x
+    w = u_bar + through_forward(q, *parameters)
+    w = w - (b - matvec(q, parameters))  # P^T w is q then, even where b is not in the range
 
-    def of_parameters(*arrays: Any) -> Any:
-        values = list(everything)
-        for k, x in zip(free, arrays, strict=True):
-            values[k] = x
-        return fixed(u, fill(theta, values), scale)
+    def of_parameters(theta: Any) -> Any:
+        return resolved(forward(out, theta, scale), theta, scale)
 
-    _, pull = of(u).vjp_of(of_parameters, *(everything[k] for k in free))
-    bars = [xp.zeros_like(x) for x in everything]
-    for k, bar in zip(free, pull(run.state.u * wider(size)), strict=True):
-        bars[k] = bar
-    return None, fill(theta, bars), None
+    return None, pull_back(of_parameters, theta, w), None
 
 
 @differentiable(attached_vjp)
-def attached(u: Any, theta: Any, scale: Any) -> Any:
+def attached(u: Any, theta: Any, scale: Any, *, method: str = "") -> Any:
     """u, with its derivative in theta = (operator, args, resolvent)."""
     return namespace(u).asarray(u + 0.0)

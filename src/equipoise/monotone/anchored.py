@@ -17,8 +17,9 @@ import numpy as np
 from ..arrays import library, namespace
 from ..checks import number
 from ..record import plain, record
+from .numbers import settle_numbers
 
-__all__ = ["FORMS", "NEVER", "Restart", "anchored", "check_restart", "factor_of", "moved", "wider"]
+__all__ = ["FORMS", "NEVER", "Restart", "anchored", "check_restart", "factor_of", "moved", "narrowed", "wider"]
 
 FORMS = ("outer", "inner", "scaled")
 NEVER = -1.0  # the factor of no restarts: no residual is below it
@@ -43,6 +44,7 @@ class Restart:
     factor: Any = 0.5
 
     def __post_init__(self) -> None:
+        settle_numbers(self, "factor")
         value = number("factor", self.factor)
         if value is not None and not 0 < value < 1:
             raise ValueError(f"factor must lie in (0, 1), got {value}")
@@ -57,6 +59,13 @@ def check_restart(restart: Any) -> None:
 def factor_of(restart: Any) -> Any:
     """The factor as a number."""
     return NEVER if restart is None else restart.factor
+
+
+def narrowed(x: Any, u: Any) -> Any:
+    """A number as a float, or as a 0-d array of the dtype of `u`, which it must not widen; None stays."""
+    if x is None:
+        return None
+    return namespace(u, x).astype(x, u.dtype) if library(x) else float(x)
 
 
 def wider(x: Any) -> Any:

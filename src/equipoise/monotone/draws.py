@@ -26,6 +26,7 @@ __all__ = ["Draws", "coins", "indices", "plan", "waiting"]
 
 COINS = np.uint32(2**31)  # the block of refreshes; samples of more than 2^33 components there are none
 WORDS = 2.0**32
+LEAST = 1.2e-8  # the longest time between refreshes, 22.2 / p steps and a little more, is below 2^31
 
 
 @record
@@ -45,6 +46,8 @@ class Draws:
 
 def plan(p: float, batch: int, key: Any, beside: Any) -> Draws:
     """The draws for refreshes of probability p, on the device of `beside`."""
+    if p < LEAST:
+        raise ValueError(f"refresh must be at least {LEAST}, as steps are counted, got {p}")
     base = 1 if p == 1.0 else math.ceil(math.sqrt(22.2 / p))  # (1 - p)^(22.2 / p) < 2^-32
     stay = -math.inf if p == 1.0 else math.log1p(-p)
     within = np.expm1(stay * np.arange(1, base)) / np.expm1(stay * base) if base > 1 else np.zeros(0)

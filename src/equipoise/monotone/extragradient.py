@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from ..arrays import A as Array_
@@ -13,12 +14,14 @@ from ..iterate import iterate, repeat
 from ..kernel import kernel
 from ..record import map_arrays, plain, record, static
 from ..result import report, settle
-from .anchored import wider
+from .adjoint import attached
+from .anchored import narrowed, wider
 from .checks import check_constant, check_operator, check_point, first_image, known_constant
-from .halpern import counted
-from .residuals import diverged, evaluate, norm, residual
+from .counts import total
+from .halpern import check_resolved, counted
+from .residuals import diverged, evaluate, residual
 from .resolvents import Identity
-from .result import MonotoneResult
+from .result import MonotoneResult, advice
 
 __all__ = ["ExtragradientState", "ExtragradientTask", "extragradient", "extragradient_steps"]
 
@@ -134,7 +137,7 @@ def extragradient(
     -----
     G. M. Korpelevich, 1976; anchored: T. Yoon and E. K. Ryu, "Accelerated algorithms for smooth convex-concave minimax
     problems with O(1/k^2) rate on squared gradient norm", ICML 2021, with a constant step. With a step alone, the
-    residual is taken at a = `step`. Results carry no derivative.
+    residual is taken at a = `step`. Derivatives of `u` are those of :func:`halpern`.
 
     Examples
     --------
@@ -151,17 +154,20 @@ def extragradient(
     check_constant("step", step)
     tol = check_tol(tol, u0, 1e-6, 1e-4)
     check_limits(tol, max_steps, check_every)
-    u0, operator, args, resolvent = map_arrays(of(u0).stop_gradient, (u0, operator, args, resolvent))
-    constant = known_constant(lipschitz, operator, "lipschitz")
+    lipschitz, step, tol = narrowed(lipschitz, u0), narrowed(step, u0), narrowed(tol, u0)
+    theta, given = (operator, args, resolvent), (u0, operator, args, resolvent, lipschitz, step, tol)
+    u0, operator, args, resolvent, lipschitz, step, tol = map_arrays(of(u0).stop_gradient, given)
+    constant = narrowed(known_constant(lipschitz, operator, "lipschitz"), u0)
     if constant is None and step is None:
         raise ValueError("extragradient needs lipschitz or step, and the operator gives neither")
     length = SHARE / constant if step is None else step
     scale = length if constant is None else 1.0 / constant
     xp = namespace(u0)
     image = first_image(evaluate(operator, args, u0), u0)
+    check_resolved(resolvent, u0)
     task = ExtragradientTask(operator, args, resolvent, length, scale, bool(anchored))
     error = residual(u0, image, resolvent, scale)
-    state = ExtragradientState(u0, image, u0, 0.0 * norm(u0), error, error)
+    state = ExtragradientState(u0, image, u0, xp.zeros_like(error), error, error)
     options: dict[str, Any] = {
         "max_steps": int(max_steps),
         "check_every": check_every,
@@ -172,8 +178,8 @@ def extragradient(
     run = iterate(extragradient_steps, state, task, tol=tol, halt=lost, patience=PATIENCE, **options)
     error = xp.asarray(run.state.error)
     n = plain(operator).n if hasattr(plain(operator), "full") else 1
-    spent, code = xp.asarray(n * (2 * run.steps + 1)), settle(error, tol, run.code)
+    code, spent = settle(error, tol, run.code), total(2 * run.steps + 1, xp.zeros_like(run.steps), n, 0, xp)
     rows = counted(run.history, n, 1, 2)
     result = MonotoneResult(error, run.steps, code, rows, run.state.u, spent, xp.zeros_like(spent))
-    report(result, "monotone.extragradient", tol)
-    return result
+    report(result, "monotone.extragradient", tol, advice(result))
+    return replace(result, u=attached(result.u, theta, scale, method="monotone.extragradient"))

@@ -57,12 +57,14 @@ class ForbTask:
     keep: Any
     length: Any
     draws: Draws
+    budget: Any  # of oracle calls, or None
 
 
 def inner_steps(k: Any, task: ForbTask) -> Any:
     """M_k = ceil(length log(k + 2))."""
     xp = namespace(k)
-    return xp.astype(xp.asarray(xp.ceil(task.length * xp.log(k + 2.0))), xp.int32)
+    length = xp.clip(xp.asarray(xp.ceil(task.length * xp.log(k + 2.0))), max=2.0**30)  # or whole numbers would overflow
+    return xp.astype(length, xp.int32)
 
 
 def begin(u0: Any, image: Any, task: ForbTask) -> ForbState:

@@ -11,10 +11,10 @@ from ..backend import of
 from ..boundary import public
 from ..checks import check_limits, check_tol
 from ..iterate import iterate
-from ..record import map_arrays, plain
+from ..record import Opaque, map_arrays, plain
 from ..result import report, settle
 from .adjoint import attached
-from .anchored import FORMS, Restart, check_restart, factor_of, wider
+from .anchored import FORMS, Restart, check_restart, factor_of, narrowed, wider
 from .checks import (
     check_cocoercive,
     check_constant,
@@ -24,12 +24,13 @@ from .checks import (
     first_image,
     known_constant,
 )
+from .counts import total
 from .halpern_steps import HalpernTask, begin, halpern_steps, lost
 from .residuals import evaluate, norm
 from .resolvents import Identity
-from .result import MonotoneResult, OracleHistory
+from .result import MonotoneResult, OracleHistory, advice
 
-__all__ = ["counted", "halpern"]
+__all__ = ["check_resolved", "counted", "halpern"]
 
 PATIENCE = 20_000  # steps without a new least residual
 
@@ -45,6 +46,12 @@ def probed(u0: Any, image: Any, task: HalpernTask) -> Any:
     return xp.where(found > 0, found, xp.ones_like(found))
 
 
+def check_resolved(resolvent: Any, u0: Any) -> None:
+    """A user's resolvent has to keep what u0 is like, as an operator has."""
+    if isinstance(resolvent, Opaque):
+        first_image(plain(resolvent)(u0, 1.0), u0, "resolvent")
+
+
 @public
 def halpern(
     operator: Any,
@@ -55,7 +62,7 @@ def halpern(
     resolvent: Any = Identity(),  # noqa: B008  (records do not change)
     form: str = "cocoercive",
     anchoring: str = "outer",
-    restart: Restart | None = Restart(),  # noqa: B008
+    restart: Restart | None = Restart(0.8),  # noqa: B008
     tol: float | None = None,
     max_steps: int = 100_000,
     check_every: int | None = None,
@@ -111,8 +118,8 @@ def halpern(
     TypeError
         If u0 is no floating-point array, or something is no operator, resolvent or Restart.
     ValueError
-        If something is not finite, shapes do not fit, a word is unknown, `lipschitz` is not positive, or the operator
-        is known not to be cocoercive.
+        If something is not finite, shapes do not fit, a word is unknown, `lipschitz` is not positive, the operator is
+        known not to be cocoercive, or a map is given what is for cocoercive operators.
 
     Warns
     -----
@@ -123,8 +130,10 @@ def halpern(
     -----
     Without restarts ``|F(u_k)| <= L |u_0 - u*| / (k + 1)``, for T ``|u_k - T u_k| <= 2 |u_0 - u*| / (k + 1)``, and
     both are attained: F. Lieder, "On the convergence rate of the Halpern-iteration", Optim. Lett. 15, 405-418, 2021.
-    On torch and jax `u` is differentiable, once, in `args`, in the arrays of a finite sum and of the resolvent, by the
-    implicit function theorem; where the solution is not unique, along directions in which it is.
+    On torch and jax `u` has derivatives in `args`, in the arrays of a finite sum and of the resolvent, by the implicit
+    function theorem, as precisely as it is solved for. The adjoint system is solved by GMRES to 1e-8, in float32 1e-5,
+    or a ConvergenceWarning tells of it. Where the solution is not unique, its least-norm solution gives the derivative
+    along directions in which it is. Second derivatives, in reverse over reverse, are for unique solutions only.
 
     Examples
     --------
@@ -145,21 +154,28 @@ def halpern(
     check_constant("lipschitz", lipschitz)
     tol = check_tol(tol, u0, 1e-6, 1e-4)
     check_limits(tol, max_steps, check_every)
-    theta = (operator, args, resolvent)
-    u0, operator, args, resolvent = map_arrays(of(u0).stop_gradient, (u0, operator, args, resolvent))
+    if form == "nonexpansive" and not isinstance(resolvent, Identity):
+        raise ValueError("form='nonexpansive' takes no resolvent: apply it in the map")
+    if form == "nonexpansive" and (lipschitz is not None or anchoring != "outer"):
+        raise ValueError("form='nonexpansive' takes no lipschitz and no other anchoring: they are for cocoercive operators")
+    lipschitz, tol = narrowed(lipschitz, u0), narrowed(tol, u0)
+    theta, given = (operator, args, resolvent), (u0, operator, args, resolvent, lipschitz, restart, tol)
+    u0, operator, args, resolvent, lipschitz, restart, tol = map_arrays(of(u0).stop_gradient, given)
+    method = "monotone.halpern"
     if form == "nonexpansive":
         result = mapped(operator, u0, args, restart, tol, max_steps, check_every, callback, history)
-        return replace(result, u=attached(result.u, (*theta[:2], Identity()), None))
+        return replace(result, u=attached(result.u, theta, None, method=method))
     check_cocoercive(operator, "halpern")
     image = first_image(evaluate(operator, args, u0), u0)
-    constant = known_constant(lipschitz, operator, "lipschitz")
+    constant = narrowed(known_constant(lipschitz, operator, "lipschitz"), u0)
+    check_resolved(resolvent, u0)
     task = HalpernTask(operator, args, resolvent, factor_of(restart), anchoring, constant is None)
     calls = 1
     if constant is None:
         constant, calls = probed(u0, image, task), 2
     options = {"max_steps": int(max_steps), "check_every": check_every, "callback": callback, "history": history}
-    result, last = solved(begin(u0, image, task, constant), task, calls, tol, "monotone.halpern", options)
-    return replace(result, u=attached(result.u, theta, 1.0 / last))
+    result, last = solved(begin(u0, image, task, constant), task, calls, tol, method, options)
+    return replace(result, u=attached(result.u, theta, 1.0 / last, method=method))
 
 
 def mapped(operator: Any, u0: Any, args: Any, restart: Any, tol: Any, *limits: Any) -> MonotoneResult[Any]:
@@ -174,7 +190,9 @@ def counted(history: Any, n: int, calls: int, each: int = 1) -> Any:
     """A history with the calls up to each row: `calls` evaluations of n components before the loop, `each` a step."""
     if history is None:
         return None
-    return OracleHistory(history.step, history.error, history.seconds, n * (each * history.step + calls))
+    xp = namespace(history.step)
+    spent = total(calls + each * history.step, xp.zeros_like(history.step), n, 0, xp)
+    return OracleHistory(history.step, history.error, history.seconds, spent)
 
 
 def solved(state: Any, task: Any, calls: int, tol: Any, method: str, options: dict[str, Any]) -> tuple[Any, Any]:
@@ -183,11 +201,11 @@ def solved(state: Any, task: Any, calls: int, tol: Any, method: str, options: di
     run = iterate(halpern_steps, state, task, tol=tol, halt=lost, patience=PATIENCE, method=method, **options)
     s = run.state
     n = getattr(plain(task.operator), "n", 1) if hasattr(plain(task.operator), "full") else 1
-    spent = n * (run.steps + calls)
+    spent = total(run.steps + calls, xp.zeros_like(run.steps), n, 0, xp)
     restarts = xp.astype(xp.asarray(s.restarts), run.steps.dtype)
     code = settle(s.error, tol, run.code)
     result = MonotoneResult(
         xp.asarray(s.error), run.steps, code, counted(run.history, n, calls), s.u, xp.asarray(spent), restarts
     )
-    report(result, method, tol)
+    report(result, method, tol, advice(result))
     return result, s.lipschitz

@@ -6,7 +6,6 @@ move the anchor belongs to the step that follows, after the test whether to stop
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from ..arrays import namespace
@@ -78,7 +77,10 @@ def step(s: HalpernState, task: HalpernTask) -> HalpernState:
 
 
 def enlarged(new: HalpernState, old: HalpernState, task: HalpernTask) -> HalpernState:
-    """Twice the constant, and a new anchor, where T has just been seen to expand."""
+    """Back to the old iterate, with twice the constant and a new anchor, where T has just been seen to expand.
+
+    Going on from the new one would not do: where F grows faster than linearly, so do the steps.
+    """
     xp = namespace(new.u)
     e, J = length(task, new.lipschitz), plain(task.resolvent)
     wide = wider(e)
@@ -86,15 +88,17 @@ def enlarged(new: HalpernState, old: HalpernState, task: HalpernTask) -> Halpern
     rounding = 8.0 * xp.finfo(new.u.dtype).eps * (norm(new.u) + e * norm(new.image))
     bad = xp.asarray(norm(here - there) > (1.0 + GROWTH) * norm(new.u - old.u) + rounding)
     lipschitz = moved(bad, 2.0 * new.lipschitz, new.lipschitz)
-    error = error_of(new.u, new.image, task, lipschitz)
-    return replace(
-        new,
-        anchor=moved(bad, new.u, new.anchor),
-        k=moved(bad, xp.zeros_like(new.k), new.k),
-        error=error,
-        reference=moved(bad, error, new.reference),
-        restarts=new.restarts + xp.astype(bad, new.k.dtype),
-        lipschitz=lipschitz,
+    u, image = moved(bad, old.u, new.u), moved(bad, old.image, new.image)
+    error = error_of(u, image, task, lipschitz)
+    return HalpernState(
+        u,
+        image,
+        moved(bad, u, new.anchor),
+        moved(bad, xp.zeros_like(new.k), new.k),
+        error,
+        moved(bad, error, new.reference),
+        new.restarts + xp.astype(bad, new.k.dtype),
+        lipschitz,
     )
 
 
@@ -112,7 +116,7 @@ def lost(s: HalpernState, task: HalpernTask) -> Any:
 
 def begin(u0: Any, image: Any, task: HalpernTask, lipschitz: Any) -> HalpernState:
     """The state at the start."""
-    zero = 0.0 * norm(u0)
+    zero = namespace(u0).zeros_like(norm(u0))
     constant = zero + lipschitz
     error = error_of(u0, image, task, constant)
     return HalpernState(u0, image, u0, zero, error, error, zero, constant)

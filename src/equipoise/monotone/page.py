@@ -23,6 +23,7 @@ from .residuals import residual
 __all__ = ["PageState", "PageTask", "begin", "counter", "page_chunk"]
 
 WORSE, TIMES = 2.0, 3  # the safeguard: a residual so many times that at the anchor, at so many refreshes running
+FAR = 100.0  # or so many times at one
 
 
 @record
@@ -58,6 +59,7 @@ class PageTask:
     factor: Any
     scale: Any
     draws: Draws
+    budget: Any  # of oracle calls, or None
     form: str = static()
     first: int = static(default=0)
     guarded: bool = static(default=True)
@@ -117,20 +119,42 @@ def prepared(s: PageState, task: PageTask) -> PageState:
     xp = namespace(s.u)
     restart = xp.asarray(s.error <= task.factor * s.reference)
     worse = xp.asarray(xp.where(xp.asarray(s.error > WORSE * s.reference), s.worse + 1.0, 0.0 * s.worse))
-    lost = xp.asarray(worse >= TIMES)
-    u, g = moved(lost, s.best_u, s.u), moved(lost, s.best_g, s.g)
-    error = moved(lost, s.best_error, s.error)
-    again = restart | lost
+    s = replace(
+        s,
+        anchor=moved(restart, s.u, s.anchor),
+        k=moved(restart, xp.zeros_like(s.k), s.k),
+        reference=moved(restart, s.error, s.reference),
+        restarts=s.restarts + xp.astype(restart, s.restarts.dtype),
+        worse=worse,
+    )
+    return best_again(s, xp.asarray(worse >= TIMES))
+
+
+def best_again(s: PageState, lost: Any) -> PageState:
+    """Where a member is lost, begin again at its best point, with half the step."""
+    xp = namespace(s.u)
+    u, g, error = moved(lost, s.best_u, s.u), moved(lost, s.best_g, s.g), moved(lost, s.best_error, s.error)
     return replace(
         s,
         **{"u": u, "g": g, "error": error},
-        anchor=moved(again, u, s.anchor),
-        k=moved(again, xp.zeros_like(s.k), s.k),
-        reference=moved(again, error, s.reference),
-        restarts=s.restarts + xp.astype(again, s.restarts.dtype),
+        anchor=moved(lost, u, s.anchor),
+        k=moved(lost, xp.zeros_like(s.k), s.k),
+        reference=moved(lost, error, s.reference),
+        restarts=s.restarts + xp.astype(lost, s.restarts.dtype),
         step=moved(lost, 0.5 * s.step, s.step),
-        worse=moved(again, xp.zeros_like(worse), worse),
+        worse=moved(lost, xp.zeros_like(s.worse), s.worse),
     )
+
+
+def rescued(s: PageState, task: PageTask) -> PageState:
+    """Those whose error has grown so far, or is no number, that to wait for more refreshes would be to overflow."""
+    if not task.guarded:
+        return s
+    xp = namespace(s.u)
+    lost = xp.asarray((s.error > FAR * s.reference) | xp.isnan(s.error))
+    if not of(s.u).traced([lost]) and not bool(xp.any(lost)):
+        return s
+    return best_again(s, lost)
 
 
 def until_refresh(t: Any, number: Any, task: PageTask) -> Any:
@@ -163,7 +187,7 @@ def page_chunk(state: PageState, task: PageTask, limit: Any, tol: Any) -> tuple[
     count = until_refresh(t, xp.asarray(xp.max(s.number)), task)
     if of(s.u).traced([*leaves(s), count]):
         count = xp.minimum(count, xp.asarray(limit, dtype=count.dtype))
-        s = refreshed(repeat(sampling_step, s, task, count - 1), task)
+        s = rescued(refreshed(repeat(sampling_step, s, task, count - 1), task), task)
         s = map_arrays(lambda new, old: xp.where(count > 0, new, old), s, state)
         return s, count, s.error
     steps = min(int(count), int(limit))
@@ -172,5 +196,5 @@ def page_chunk(state: PageState, task: PageTask, limit: Any, tol: Any) -> tuple[
         samples = indices(task.draws, task.summed, numbers)
         for j in range(steps - 1):
             s = estimated(s, task, samples[j, ...])
-    s = refreshed(s, task)
+    s = rescued(refreshed(s, task), task)
     return s, steps, s.error

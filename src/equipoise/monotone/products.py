@@ -69,7 +69,7 @@ def start_direction(d: int, beside: Any) -> Any:
 
 @record
 class Power:
-    """A direction of the power iteration for K^T K, how much it grew, and what the last step changed."""
+    """A direction of the power iteration for K^T K, how much K makes it grow, and what the last step changed."""
 
     direction: Any
     growth: Any
@@ -79,10 +79,22 @@ class Power:
 def power_step(s: Power, K: Any) -> Power:
     """A step of it."""
     xp = namespace(s.direction)
-    back = transposed(K, forward(K, s.direction))
-    growth = norm(back)
+    there, by = scaled(forward(K, s.direction))
+    back, more = scaled(transposed(K, there))
+    growth = xp.sqrt(by) * xp.sqrt(more)
     safe = xp.where(growth > 0, growth, xp.ones_like(growth))
-    return Power(back / wider(safe), growth, xp.asarray(xp.abs(growth - s.growth) / safe))
+    return Power(back, growth, xp.asarray(2.0 * xp.abs(growth - s.growth) / safe))
+
+
+def scaled(x: Any) -> tuple[Any, Any]:
+    """Unit vectors and norms, whatever the units are: squares would overflow."""
+    xp = namespace(x)
+    top = xp.asarray(xp.max(xp.abs(x), axis=-1))
+    top = xp.where(top > 0, top, xp.ones_like(top))
+    x = x / wider(top)
+    size = norm(x)
+    safe = xp.where(size > 0, size, xp.ones_like(size))
+    return x / wider(safe), size * top
 
 
 def power_change(s: Power, K: Any) -> Any:
@@ -102,7 +114,7 @@ def operator_norm(K: Any, beside: Any) -> Any:
     run = iterate(
         power, Power(v, zero, zero + 1.0), K, tol=POWER_TOL, max_steps=POWER_STEPS, history=False, nested=True
     )
-    found = SLACK * xp.sqrt(run.state.growth)
+    found = SLACK * run.state.growth
     return xp.asarray(xp.where(found > 0, found, xp.ones_like(found)))
 
 

@@ -39,7 +39,7 @@ def project_simplex(v: Any, radius: Any) -> Any:
     counts = xp.arange(1, v.shape[-1] + 1, **like(v))
     threshold = xp.max((xp.cumulative_sum(falling, axis=-1) - radius) / counts, axis=-1, keepdims=True)
     out = low - threshold
-    return xp.where(out > 0, out, xp.zeros_like(out))
+    return xp.where(out <= 0, xp.zeros_like(out), out)  # NaN stays NaN
 
 
 @kernel("monotone.project_l1")

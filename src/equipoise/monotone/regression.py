@@ -8,8 +8,8 @@ from ..arrays import namespace
 from ..backend import of
 from ..record import record
 from .finite_sum import check_data, check_labels, check_pair, rows_of
+from .numbers import check_sign, settle_numbers
 from .products import product, spectral_norm
-from .resolvents import check_sign
 
 __all__ = ["LeastSquaresGradient", "LogisticGradient"]
 
@@ -58,6 +58,7 @@ class LogisticGradient:
         check_data("A", self.A, 2)
         check_pair("labels", self.labels, "A", self.A)
         check_labels(self.labels)
+        settle_numbers(self, "l2")
         check_sign("l2", self.l2)
 
     @property
@@ -131,6 +132,7 @@ class LeastSquaresGradient:
     def __post_init__(self) -> None:
         check_data("A", self.A, 2)
         check_pair("b", self.b, "A", self.A)
+        settle_numbers(self, "l2")
         check_sign("l2", self.l2)
 
     @property

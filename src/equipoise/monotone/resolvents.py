@@ -15,6 +15,7 @@ import numpy as np
 from ..arrays import first_index, is_floating, library, namespace, shape_text
 from ..checks import number, values
 from ..record import as_data, plain, record, static
+from .numbers import check_positive, check_sign, settle_numbers
 from .projections import project_l1, project_simplex
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "Resolvent",
     "Simplex",
     "SoftThreshold",
+    "check_bounds",
     "check_resolvent",
 ]
 
@@ -96,6 +98,7 @@ class Box:
     upper: Any = math.inf
 
     def __post_init__(self) -> None:
+        settle_numbers(self, "lower", "upper")
         check_bounds(self.lower, self.upper)
 
     def __call__(self, v: Any, step: Any = 1.0) -> Any:
@@ -123,6 +126,7 @@ class Simplex:
     radius: Any = 1.0
 
     def __post_init__(self) -> None:
+        settle_numbers(self, "radius")
         check_positive("radius", self.radius)
 
     def __call__(self, v: Any, step: Any = 1.0) -> Any:
@@ -144,6 +148,7 @@ class L1Ball:
     radius: Any
 
     def __post_init__(self) -> None:
+        settle_numbers(self, "radius")
         check_positive("radius", self.radius)
 
     def __call__(self, v: Any, step: Any = 1.0) -> Any:
@@ -165,6 +170,7 @@ class L2Ball:
     radius: Any
 
     def __post_init__(self) -> None:
+        settle_numbers(self, "radius")
         check_positive("radius", self.radius)
 
     def __call__(self, v: Any, step: Any = 1.0) -> Any:
@@ -195,6 +201,7 @@ class SoftThreshold:
     weight: Any
 
     def __post_init__(self) -> None:
+        settle_numbers(self, "weight")
         check_sign("weight", self.weight)
 
     def __call__(self, v: Any, step: Any = 1.0) -> Any:
@@ -250,30 +257,6 @@ class Product:
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Checks
-
-
-def check_positive(name: str, x: Any) -> None:
-    """A positive finite number."""
-    value = number(name, x)
-    if value is not None and not 0 < value < math.inf:
-        raise ValueError(f"{name} must be a positive number, got {value}")
-
-
-def check_sign(name: str, x: Any) -> None:
-    """Finite numbers that are not negative."""
-    if not library(x):
-        value = number(name, x)
-        if value is not None and not 0 <= value < math.inf:
-            raise ValueError(f"{name} must not be negative, got {value}")
-        return
-    seen = values(x)
-    if seen is None:
-        return
-    xp = namespace(seen)
-    bad = xp.asarray(~((seen >= 0) & xp.isfinite(seen)))
-    if bool(xp.any(bad)):
-        index = first_index(bad)
-        raise ValueError(f"{name} must not be negative, got {float(seen[index])} at index {index}")
 
 
 def check_bounds(lower: Any, upper: Any) -> None:

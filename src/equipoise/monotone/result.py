@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Generic
+from typing import Any, Generic
 
 from ..arrays import A, shape_text
 from ..record import record
-from ..result import History, Outcome
+from ..backend import of
+from ..result import History, Outcome, Status
 
-__all__ = ["GameResult", "LinearProgramResult", "MonotoneResult", "OracleHistory"]
+__all__ = ["GameResult", "LinearProgramResult", "MonotoneResult", "OracleHistory", "advice"]
+
+TOO_LONG = "Or the step is too long: the constant of the operator may be larger than the one that was used."
 
 
 @record
 class OracleHistory(History[A], Generic[A]):
-    """A :class:`equipoise.result.History` with one more column: the oracle calls up to each row."""
+    """A :class:`equipoise.result.History` with one more column: the oracle calls up to each row.
+
+    Of a batch, what the member that was worst off has taken; where members evaluate all of F at steps of their own, as
+    inner loops do, no more than the rows say.
+    """
 
     oracle_calls: A
 
@@ -28,7 +35,8 @@ class MonotoneResult(Outcome[A], Generic[A]):
         The last iterate whose residual is known.
     oracle_calls : array of int, shape (...)
         Evaluations of single components: n for the whole of a finite sum, two for every sampled difference, one for a
-        plain operator; tests and the first point included.
+        plain operator; tests and the first point included. Where a library has no whole numbers of 64 bits, as jax by
+        default, 2^31 - 1 stands for that many or more.
     restarts : array of int, shape (...)
         How often the anchor was moved.
     error : array, shape (...)
@@ -50,6 +58,13 @@ class MonotoneResult(Outcome[A], Generic[A]):
             f"MonotoneResult(u {shape_text(self.u)}, error {self.error}, steps {self.steps}, "
             f"oracle_calls {self.oracle_calls}, {status})"
         )
+
+
+def advice(result: MonotoneResult[Any]) -> str:
+    """What else may be why no progress was made; of what is traced nothing is known."""
+    if of(result.code).traced([result.code]):
+        return ""
+    return TOO_LONG if result.status in (Status.STALLED, Status.DIVERGED, Status.NOT_FINITE) else ""
 
 
 @record
