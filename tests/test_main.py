@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ast
 import functools
 import itertools
 import json
@@ -18,7 +19,9 @@ import equipoise as eq
 import equipoise.demo
 from equipoise.__main__ import describe, main
 from equipoise.demo.flights import MEASURED, chunks, flights
+from equipoise.demo.imports import graph, hops, imported
 from equipoise.demo.linear import guided
+from equipoise.demo.monotone import patrol, played
 from equipoise.demo.report import Figure, Section, write
 from equipoise.demo.transport import EPSILON, solve, transfer
 
@@ -122,8 +125,8 @@ class TestDemo:
         folder = tmp_path / "new" / "report"
         assert eq.demo.main(backend, dtype=dtype, output=str(folder), small=True) == 0
         root = read(folder / "index.html")
-        assert len(root.findall(".//img")) == 24
-        transport, linear, sketch = (
+        assert len(root.findall(".//img")) == 30
+        transport, linear, sketch, monotone = (
             {text_of(row[0]): text_of(row[1]) for row in section.iter("tr")} for section in root.iter("section")
         )
         facts = transport
@@ -134,7 +137,7 @@ class TestDemo:
         assert "over-relaxed" in facts["Solved by"]
         assert int(facts["Iterations"]) < int(facts["Other ways"].partition(" plain sweeps")[0])
         assert facts["Status"] == "CONVERGED. The error is at or below the tolerance."
-        for facts in (transport, linear, sketch):
+        for facts in (transport, linear, sketch, monotone):
             assert facts["Status"] == "CONVERGED. The error is at or below the tolerance."
             assert facts["Backend"].startswith(f"{backend} ")
             assert facts["Backend"].endswith(dtype or "float64")
@@ -152,6 +155,18 @@ class TestDemo:
         for way in ("One pass", "One pass over the file"):
             assert ": all bars hold, " in sketch[way]
         assert sketch["Leverage"].endswith("sum 192.00")
+        assert monotone["Flights"].startswith("5,427, late by more than 15 minutes or not, 98 columns")
+        late = {name: float(monotone[name].partition(" ")[0]) for name in ("halpern", "halpern_vr", "extragradient")}
+        assert late["halpern_vr"] <= float(monotone["Tolerance"].partition(",")[0]) < 1e-3 < min(late["halpern"], 1.0)
+        assert "not there yet" in monotone["halpern_vr, theory"]
+        assert "converged" in monotone["halpern_vr"]
+        value = float(re.search(r"value ([\d.]+)", monotone["Patrol game"])[1])
+        exact = float(re.search(r"value ([\d.]+)", monotone["By HiGHS"])[1])
+        assert abs(value - exact) <= (2e-6 if dtype is None else 1e-3)
+        assert float(monotone["Its gap"].partition(",")[0]) <= float(monotone["Its gap"].rpartition(" ")[2])
+        assert sum(int(share) for share in re.findall(r"(\d+)%", monotone["Watched"])) >= 95
+        gaps = [float(gap) for gap in re.findall(r"(\d\.\de-?\d+)", monotone["Dense game"])]
+        assert gaps == sorted(gaps)  # matrix_game is best, and the sampled ones are worst
         assert sorted(path.name for path in folder.iterdir()) == sorted(
             {"index.html"} | {e.attrib[k] for e in root.iter() for k in ("src", "srcset") if k in e.attrib}
         )
@@ -161,7 +176,9 @@ class TestDemo:
         assert f"{transport['Iterations'].replace(',', '')} iterations, error" in out
         assert "heat: 40 systems on 16 x 16 cells" in out
         assert "a regression of 27,144 on 98 columns" in out
-        assert "3 of 3 demos succeeded" in out
+        assert "late flights: 23.4% of 5,427, a logistic regression on 98 columns" in out
+        assert "patrol: " in out
+        assert "4 of 4 demos succeeded" in out
         assert "transport.sinkhorn" in err  # the progress bars
         assert "linear.solve_sequence" in err
 
@@ -298,6 +315,73 @@ class TestClone:
 
     def test_a_picture_cloned_into_itself_with_other_light_is_itself(self) -> None:
         np.testing.assert_allclose(self.solve(self.window + 0.3), self.window, atol=1e-10)
+
+
+class TestImports:
+    def test_what_one_can_look_up(self) -> None:
+        modules, edges = graph()
+        named = {(modules[i], modules[j]) for i, j in edges.tolist()}
+        assert list(modules) == sorted(modules)
+        assert {("json", "re"), ("dataclasses", "inspect"), ("asyncio", "socket")} <= named
+        assert ("json", "json") not in named  # of itself, by its full name
+        assert {"sys", "math"} <= set(modules)  # in C: imported, and importing nothing
+        assert {"sys", "math"}.isdisjoint(importer for importer, _ in named)
+        assert {"test", "idlelib", "_thread"}.isdisjoint(modules)
+        assert set(range(len(modules))) == set(edges.ravel().tolist())
+        assert len(named) == len(edges) > 1000
+
+    def test_it_is_the_same_every_time(self) -> None:
+        modules, edges = graph()
+        again = graph.__wrapped__()
+        assert again[0] == modules
+        np.testing.assert_array_equal(again[1], edges)
+
+    def test_hops_are_shortest_ways(self) -> None:
+        modules, edges = graph()
+        far = hops(len(modules), edges)
+        np.testing.assert_array_equal(np.argwhere(far == 1), edges)
+        np.testing.assert_array_equal(np.diag(far), 0.0)
+        through = np.min(far[:, :, None] + far[None, :, :], axis=1)  # a way over any third module is no shorter
+        np.testing.assert_array_equal(through, far)
+
+    def test_imports_count_wherever_they_stand(self) -> None:
+        source = """
+import os.path, re
+from . import json
+from email.message import Message
+def f():
+    try:
+        import ssl
+    except ImportError:
+        import time
+    else:
+        import math
+    finally:
+        import io
+match f:
+    case 1:
+        import ast
+"""
+        assert sorted(imported(ast.parse(source))) == ["ast", "email", "io", "math", "os", "re", "ssl", "time"]
+
+
+class TestPatrol:
+    def test_the_payoff(self) -> None:
+        modules, payoff, depended = patrol()
+        json, re_ = modules.index("json"), modules.index("re")
+        np.testing.assert_array_equal(np.diag(payoff), 0.0)
+        np.testing.assert_allclose(payoff[re_, json], depended[re_] * (1 - np.exp(-0.8)))
+        np.testing.assert_allclose(payoff[json, re_], depended[json] * (1 - np.exp(-0.8)))
+        assert depended.sum() == len(graph()[1])
+
+    def test_ways_through_the_triangle(self) -> None:
+        middle = np.full(3, 1 / 3)
+        ends = {
+            way: np.linalg.norm(played(way, 200) - middle, axis=1) for way in ("gradients", "extragradient", "anchored")
+        }
+        assert ends["gradients"][100:].min() > ends["gradients"][0]
+        assert ends["extragradient"][-1] < 0.05
+        assert ends["anchored"][-1] < 0.02
 
 
 @functools.cache

@@ -72,7 +72,7 @@ class TestConvergence:
             eq.plot.convergence(result)
         with pytest.raises(ValueError, match="at least one"):
             eq.plot.convergence()
-        with pytest.raises(ValueError, match="'steps' or 'seconds', got 'time'"):
+        with pytest.raises(ValueError, match="'steps', 'seconds' or 'oracle_calls', got 'time'"):
             eq.plot.convergence(result, against="time")
         with pytest.raises(ValueError, match="labels must name each of the 1 results, got 2"):
             eq.plot.convergence(result, labels=["a", "b"])

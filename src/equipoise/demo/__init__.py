@@ -19,7 +19,7 @@ import numpy as np
 
 from .. import __version__
 from ..backend import backend
-from . import linear, sketch, transport
+from . import linear, monotone, sketch, transport
 from .report import Section, write
 
 __all__ = ["DEMOS", "main"]
@@ -28,6 +28,7 @@ DEMOS: dict[str, Callable[..., Section]] = {
     "transport": transport.run,
     "linear": linear.run,
     "sketch": sketch.run,
+    "monotone": monotone.run,
 }
 
 

@@ -5,6 +5,7 @@ Colours come from matplotlib's settings, so that a dark style gives dark picture
 """
 
 from .error import convergence
+from .monotone import gap, scaling, simplex
 from .omega import omega_curve
 from .policies import policy
 from .sequences import sequence
@@ -16,10 +17,13 @@ __all__ = [
     "barycenters",
     "convergence",
     "coordinates",
+    "gap",
     "matching",
     "omega_curve",
     "plan",
     "policy",
+    "scaling",
     "sequence",
+    "simplex",
     "sketch_comparison",
 ]

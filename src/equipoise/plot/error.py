@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 __all__ = ["convergence"]
 
+USUAL = (0.8, 0.7)  # factors of restarts: of halpern, and of halpern_vr
+AGAINST = {"steps": "step", "seconds": "seconds", "oracle_calls": "oracle_calls"}  # columns of a history
+
 
 def convergence(
     *results: Outcome[Any],
@@ -25,12 +28,15 @@ def convergence(
 ) -> Axes:
     """Draw the error of one or several results at their checks, on a logarithmic scale.
 
+    Results of ``equipoise.monotone`` have a tick wherever the anchor moved, as far as that can be told: where the
+    error has fallen to 0.5 or to 0.7 of that at the last tick, as is usual, if that explains all restarts.
+
     Parameters
     ----------
     *results
         Results of any method, each with a history; solve with ``check_every=1`` for a point a step.
-    against : {"steps", "seconds"}
-        What the error is drawn against.
+    against : {"steps", "seconds", "oracle_calls"}
+        What the error is drawn against; calls are counted by the methods of ``equipoise.monotone`` alone.
     labels : sequence of str, optional
         A name for each result.
     tol : float, optional
@@ -47,8 +53,8 @@ def convergence(
     TypeError
         If something is not a result.
     ValueError
-        If there is no result, one has no history or one that cannot be drawn, `against` is unknown, the labels do not
-        fit, or `tol` is not positive.
+        If there is no result, one has no history or one that cannot be drawn, `against` is unknown or was not counted,
+        the labels do not fit, or `tol` is not positive.
     ImportError
         If matplotlib is not installed.
 
@@ -64,8 +70,8 @@ def convergence(
     """
     if not results:
         raise ValueError("convergence needs at least one result")
-    if against not in ("steps", "seconds"):
-        raise ValueError(f"against must be 'steps' or 'seconds', got {against!r}")
+    if against not in AGAINST:
+        raise ValueError(f"against must be 'steps', 'seconds' or 'oracle_calls', got {against!r}")
     if labels is not None and len(labels) != len(results):
         raise ValueError(f"labels must name each of the {len(results)} results, got {len(labels)}")
     if tol is not None and not tol > 0:
@@ -74,12 +80,15 @@ def convergence(
     ax = new_or_given(ax)
     for k, history in enumerate(histories):
         seen = np.isfinite(history.error)  # rows that a compiled loop did not reach are NaN
-        x = (history.step if against == "steps" else history.seconds)[seen]
-        ax.plot(x, history.error[seen], marker="." if len(x) < 40 else "", label=labels[k] if labels else None)
+        x, error = getattr(history, AGAINST[against])[seen], history.error[seen]
+        (line,) = ax.plot(x, error, marker="." if len(x) < 40 else "", label=labels[k] if labels else None)
+        at = restarts(error, results[k])
+        if at:
+            ax.plot(x[at], error[at], "|", color=line.get_color(), markersize=9)
     if tol is not None:
         ax.axhline(tol, color="0.5", linestyle="--", linewidth=1, label=f"tolerance {tol:.0e}")
     ax.set_yscale("log")
-    ax.set_xlabel(against)
+    ax.set_xlabel(against.replace("_", " "))
     ax.set_ylabel("error")
     ax.grid(alpha=0.5)
     if labels or tol is not None:
@@ -98,6 +107,24 @@ def history_of(k: int, result: Outcome[Any], against: str) -> History[Any]:
         raise ValueError(
             f"result {k} has histories of shape {history.error.shape}; draw one problem of jax.vmap's batch"
         )
+    if against == "oracle_calls" and not hasattr(history, "oracle_calls"):
+        raise ValueError(f"result {k} counts no oracle calls; draw it against='steps'")
     if against == "seconds" and len(history.seconds) > 1 and not np.any(history.seconds > 0):
         raise ValueError(f"result {k} has no times, for a compiled loop reads no clock; draw it against='steps'")
     return history
+
+
+def restarts(error: np.ndarray[Any, Any], result: Outcome[Any]) -> list[int]:
+    """The rows at which an anchor moved, if a usual factor explains as many restarts as the result has."""
+    counted = int(np.sum(on_host(getattr(result, "restarts", np.zeros(())))))
+    for factor in USUAL:
+        found, reference = [], np.inf
+        for row, value in enumerate(error[:-1].tolist()):  # at the last row the method ends
+            if row == 0:
+                reference = value
+            elif value <= factor * reference:
+                found.append(row)
+                reference = value
+        if len(found) == counted:
+            return found
+    return []
