@@ -45,7 +45,7 @@ from equipoise.operators import Dense
 from .exponential import CALLER
 from .simplex import simplex_row
 
-__all__ = ["add_row", "copied", "game_chunk", "restarted", "state_of"]
+__all__ = ["add_row", "copied", "game_chunk", "restarted", "rows_of", "state_of"]
 
 
 @numba.njit(fastmath=CALLER, cache=True)
@@ -145,7 +145,7 @@ def restarted(first, second, s, t, r, reach, shrink):  # type: ignore[no-untyped
     parts = dx / t + dy / r
     square = parts - 2.0 * cross
     doubt = ROUNDING * eps * (parts + 2.0 * math.sqrt(dy) * size)
-    small = square < -doubt
+    small = 2.0 * cross > 0.999999 * parts + doubt
     if parts > 0.0:
         s[MET] = max(s[MET], (2.0 * abs(cross) + doubt) / parts)
     metric = math.sqrt(max(square, 0.0)) if square == square else square

@@ -11,13 +11,14 @@ from typing import Any
 import numba
 import numpy as np
 
-from equipoise.monotone.program_steps import Program, ProgramState, looked
+from equipoise.monotone.program_steps import Program, ProgramState
 from equipoise.monotone.resolvents import Box
 from equipoise.monotone.saddle_steps import MAPPED, MAPPED_OF, NEAR, NOW, NOW_OF, SIZE, WEIGHT
 from equipoise.operators import Dense
 
 from .exponential import CALLER
-from .games import add_row, copied, restarted, state_of
+from .games import add_row, copied, restarted, rows_of, state_of
+from .program_looks import look, product
 
 __all__ = ["program_chunk"]
 
@@ -48,14 +49,6 @@ def add_four(out, M, i, w):  # type: ignore[no-untyped-def]
     w0, w1, w2, w3 = w
     for j in range(out.size):
         out[j] += (w0 * r0[j] + w1 * r1[j]) + (w2 * r2[j] + w3 * r3[j])
-
-
-@numba.njit(fastmath=CALLER, cache=True)
-def product(row, x):  # type: ignore[no-untyped-def]
-    total = row.dtype.type(0.0)
-    for j in range(x.size):
-        total += row[j] * x[j]
-    return total
 
 
 @numba.njit(fastmath=CALLER, cache=True)
@@ -90,9 +83,13 @@ def rows_once(M, sign, x, y, q, floor, step):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True)
-def steps(M, vectors, state, sign, reach, shrink, limit):  # type: ignore[no-untyped-def]
+def steps(M, vectors, factors, state, best, settings, limit, tol):  # type: ignore[no-untyped-def]
+    """All steps, and the look after them."""
     first, second, numbers = state
     c, q, lower, upper, floor = vectors
+    rows, columns, sizes = factors
+    best_x, best_y, ray_x, ray_y, errors, codes = best
+    sign, reach, shrink, equalities = settings
     kind = first.dtype.type
     for member in range(first.shape[0]):
         own = member if M.shape[0] > 1 else 0
@@ -102,6 +99,10 @@ def steps(M, vectors, state, sign, reach, shrink, limit):  # type: ignore[no-unt
             descend(x, c[member], lower[member], upper[member], kind(t))
             rows_once(M[own], kind(sign), x, y, q[member], floor[member], kind(r))
             restarted(x, y, s, t, r, reach, shrink)
+        kept = (best_x[member], best_y[member], ray_x[member], ray_y[member], errors[member], codes[member])
+        data = (c[member], q[member], lower[member], upper[member])
+        powers = (rows[member], columns[member])
+        errors[member], codes[member] = look(M[own], x, y, data, powers, sign, equalities, sizes[member], kept, tol)
 
 
 def fits(task: Any, batch: tuple[int, ...]) -> bool:
@@ -116,6 +117,13 @@ def fits(task: Any, batch: tuple[int, ...]) -> bool:
     return all(isinstance(x, np.ndarray) for x in (primal.lower, primal.upper, dual.lower))
 
 
+def spread(x: Any, batch: tuple[int, ...]) -> Any:
+    """A vector a member of the batch, shape (members, d)."""
+    if x.shape[:-1] != batch:
+        x = np.broadcast_to(x, (*batch, x.shape[-1]))
+    return np.ascontiguousarray(x).reshape(-1, x.shape[-1])
+
+
 def program_chunk(state: ProgramState, program: Program, limit: Any, tol: Any) -> Any:
     """Override of ``monotone.program_chunk``."""
     s, task = state.inner, program.task
@@ -123,9 +131,16 @@ def program_chunk(state: ProgramState, program: Program, limit: Any, tol: Any) -
     if not fits(task, batch):
         return NotImplemented
     M = task.K.array.reshape(-1, m, n)
-    wide = ((task.c, n), (task.q, m), (task.primal.lower, n), (task.primal.upper, n), (task.dual.lower, m))
-    vectors = tuple(np.ascontiguousarray(np.broadcast_to(v, (*batch, d))).reshape(-1, d) for v, d in wide)
-    made = copied(s)
-    steps(M, vectors, made, task.sign, task.reach, task.shrink, limit)
-    looks = looked(state_of(s, made), state, program, tol)
-    return looks, limit, looks.error
+    given = (task.c, task.q, task.primal.lower, task.primal.upper, task.dual.lower)
+    vectors = tuple(spread(v, batch) for v in given)
+    sizes = np.stack([program.size_c, program.size_q], axis=-1).astype(np.float64).reshape(-1, 2)
+    factors = (spread(program.rows, batch), spread(program.columns, batch), sizes)
+    made, points = copied(s), tuple(rows_of(v, 1) for v in (state.x, state.y, state.ray_x, state.ray_y))
+    errors, codes = np.array(state.error, np.float64).reshape(-1), np.array(state.code, np.int64).reshape(-1)
+    settings = (float(task.sign), float(task.reach), float(task.shrink), program.equalities)
+    steps(M, vectors, factors, made, (*points, errors, codes), settings, limit, float(tol))
+    shapes = (state.x.shape, state.y.shape, state.ray_x.shape, state.ray_y.shape)
+    x, y, ray_x, ray_y = (v.reshape(shape) for v, shape in zip(points, shapes, strict=True))
+    error = errors.astype(state.error.dtype).reshape(batch)
+    code = codes.astype(state.code.dtype).reshape(batch)
+    return ProgramState(state_of(s, made), x, y, error, ray_x, ray_y, code), limit, error

@@ -6,7 +6,7 @@ import numpy as np
 
 from equipoise.monotone.program_data import program_of
 from equipoise.monotone.program_steps import Program, ProgramState, looked
-from equipoise.monotone.saddle_steps import begin
+from equipoise.monotone.saddle_steps import Centred, begin
 from equipoise.operators import Dense
 
 
@@ -45,3 +45,15 @@ def sample(rng: np.random.Generator, dtype: str) -> Any:
         state, made = program(rng, dtype, **kind)
         for limit in (0, 1, 20):
             yield (state, made, limit, 1e-6), {}
+
+
+def sample_power(rng: np.random.Generator, dtype: str) -> Any:
+    """Matrices of any shape and size, alone and centred, a step and many."""
+    for shape, scale in (((7, 4), 1.0), ((3, 11), 1e-12), ((5, 5), 1e12), ((1, 6), 1.0)):
+        K = Dense((scale * rng.normal(size=shape)).astype(dtype))
+        v = rng.normal(size=shape[1]).astype(dtype)
+        for count in (1, 40):
+            yield (v / np.linalg.norm(v), K), {"count": count}
+        yield (v / np.linalg.norm(v), Centred(K)), {"count": 3}
+    zero = np.zeros(4, dtype)
+    yield (zero, Dense(np.ones((2, 4), dtype))), {"count": 2}

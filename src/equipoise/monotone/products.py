@@ -8,7 +8,8 @@ import numpy as np
 
 from ..arrays import like, namespace
 from ..backend import of
-from ..iterate import iterate, stepwise
+from ..iterate import iterate, repeat, stepwise
+from ..kernel import kernel
 from ..operators import CSR, Dense
 from ..operators.protocol import sum_to
 from ..random import Stream, normal, words_of
@@ -16,10 +17,11 @@ from ..record import leaves, map_arrays, plain, rebuild, record
 from .anchored import wider
 from .residuals import norm
 
-__all__ = ["forward", "operator_norm", "outer", "product", "spectral_norm", "transposed"]
+__all__ = ["forward", "operator_norm", "outer", "power_growth", "product", "spectral_norm", "transposed"]
 
 SLACK = 1.01  # a power iteration ends below the norm; steps need a bound from above
 POWER_STEPS, POWER_TOL = 300, 1e-5
+SMALL = 128  # columns up to which products of all of them are cheaper than a power iteration
 FIXED = (np.uint32(0), np.uint32(0))  # the seed of its start
 
 
@@ -69,7 +71,7 @@ def start_direction(d: int, beside: Any) -> Any:
 
 @record
 class Power:
-    """A direction of the power iteration for K^T K, how much K makes it grow, and what the last step changed."""
+    """A direction of the power iteration for K^T K, how much it grew, and what the last step changed."""
 
     direction: Any
     growth: Any
@@ -81,9 +83,9 @@ def power_step(s: Power, K: Any) -> Power:
     xp = namespace(s.direction)
     there, by = scaled(forward(K, s.direction))
     back, more = scaled(transposed(K, there))
-    growth = xp.sqrt(by) * xp.sqrt(more)
+    growth = by * more
     safe = xp.where(growth > 0, growth, xp.ones_like(growth))
-    return Power(back, growth, xp.asarray(2.0 * xp.abs(growth - s.growth) / safe))
+    return Power(back, growth, xp.asarray(xp.abs(growth - s.growth) / safe))
 
 
 def scaled(x: Any) -> tuple[Any, Any]:
@@ -105,6 +107,13 @@ def power_change(s: Power, K: Any) -> Any:
 power = stepwise(power_step, power_change)
 
 
+@kernel("monotone.power")
+def power_growth(v: Any, K: Any, *, count: int) -> Any:
+    """The growth of v, shape (..., n), in the last of `count` steps for K^T K: |K|^2, nearly, from below."""
+    zero = 0.0 * norm(v)
+    return repeat(power_step, Power(v, zero, zero), K, count).growth
+
+
 def operator_norm(K: Any, beside: Any) -> Any:
     """A bound on |K| for vectors like `beside`, shape (..., n); 1 where K is 0."""
     xp = namespace(beside)
@@ -114,10 +123,19 @@ def operator_norm(K: Any, beside: Any) -> Any:
     run = iterate(
         power, Power(v, zero, zero + 1.0), K, tol=POWER_TOL, max_steps=POWER_STEPS, history=False, nested=True
     )
-    found = SLACK * run.state.growth
+    found = SLACK * xp.sqrt(run.state.growth)
     return xp.asarray(xp.where(found > 0, found, xp.ones_like(found)))
 
 
 def spectral_norm(matrix: Any) -> Any:
-    """A bound on the largest singular value of an array (n, d), 1 % above what a power iteration finds; shape ()."""
-    return operator_norm(Dense(matrix), matrix[0, :])
+    """A bound on the largest singular value of an array (n, d), no further above it than SLACK; shape ()."""
+    xp, (n, d) = namespace(matrix), matrix.shape
+    if not min(n, d) <= SMALL <= max(n, d):
+        return operator_norm(Dense(matrix), matrix[0, :])
+    matrix = of(matrix).stop_gradient(matrix)
+    top = xp.max(xp.abs(matrix))
+    top = xp.where(top > 0, top, xp.ones_like(top))
+    long = (matrix if n >= d else xp.matrix_transpose(matrix)) / top
+    square = xp.max(xp.linalg.eigvalsh(of(long).matmul(xp.matrix_transpose(long), long)))
+    slack = 1.0 + 8.0 * max(n, d) ** 0.5 * float(xp.finfo(matrix.dtype).eps)  # of the sums
+    return xp.asarray(xp.where(square > 0, slack * top * xp.sqrt(square), xp.ones_like(square)))

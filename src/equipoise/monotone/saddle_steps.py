@@ -14,10 +14,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ..arrays import namespace
-from ..iterate import repeat
 from ..record import plain, record, static
 from .anchored import moved, wider
-from .products import Power, forward, power_step, start_direction, transposed
+from .products import forward, power_growth, start_direction, transposed
 from .residuals import norm
 
 __all__ = ["Centred", "Point", "SaddleState", "SaddleTask", "begin", "dot", "size_of", "step"]
@@ -133,8 +132,7 @@ def size_of(K: Any, beside: Any) -> Any:
     """The norm of K, nearly, from below: the steps raise it where it was too small; 1 where K is 0."""
     xp = namespace(beside)
     v = xp.broadcast_to(start_direction(int(beside.shape[-1]), beside), tuple(beside.shape))
-    zero = 0.0 * norm(v)
-    growth = repeat(power_step, Power(v, zero, zero), K, POWER).growth
+    growth = power_growth(v, K, count=POWER)
     return xp.asarray(xp.where(growth > 0, xp.sqrt(growth), xp.ones_like(growth)))
 
 
@@ -160,7 +158,7 @@ def step(s: SaddleState, task: SaddleTask) -> SaddleState:
     cross = 2.0 * dot(dy, ax - z.ax)
     square = parts - cross
     doubt = ROUNDING * xp.finfo(x.dtype).eps * (parts + 2.0 * norm(dy) * (norm(ax) + norm(z.ax)))
-    small = xp.asarray(square < -doubt)  # the size was taken too small
+    small = xp.asarray(xp.abs(cross) > NEAR * parts + doubt)  # more than a size that is large enough allows
     moving = xp.asarray(parts > 0)
     share = (xp.abs(cross) + doubt) / xp.where(moving, parts, xp.ones_like(parts))
     met = xp.maximum(met, moved(moving, share, met))
