@@ -15,6 +15,7 @@ from typing import Any
 import array_api_strict
 import jax
 import numpy as np
+import pytest
 import torch
 
 import equipoise as eq
@@ -89,3 +90,23 @@ CASES = [
     Case("strict-second-device", _strict("device1"), portable=True),
     Case("cupy", lambda x: cupy.asarray(x), missing=_NO_CUPY),
 ]
+
+# Of ``jax-portable`` jax compiles the bodies that it compiles of ``jax-jit``, and that takes seconds. Families of many
+# solves leave it out; one test of every solver has it, by `everywhere`, for the way that is not traced.
+COMPILED_ONCE = [case for case in CASES if case.name != "jax-portable"]
+
+everywhere = pytest.mark.parametrize("on", CASES, ids=lambda case: case.name, indirect=True)
+
+
+def in_turn(cases: list[Case]) -> Any:
+    """The fixture `on`, for a conftest: each of `cases` that is not missing here."""
+
+    @pytest.fixture(params=cases, ids=lambda case: case.name)
+    def on(request: pytest.FixtureRequest) -> Case:
+        """Every backend in turn."""
+        case: Case = request.param
+        if case.missing:
+            pytest.skip(case.missing)
+        return case
+
+    return on

@@ -11,10 +11,9 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 import array_api_strict  # noqa: E402
 import hypothesis  # noqa: E402
 import jax  # noqa: E402
-import pytest  # noqa: E402
 import torch  # noqa: E402
 
-from .backends import CASES, Case  # noqa: E402
+from .backends import CASES, in_turn  # noqa: E402
 
 jax.config.update("jax_enable_x64", True)
 torch.set_num_threads(1)
@@ -22,11 +21,4 @@ array_api_strict.set_array_api_strict_flags(boolean_indexing=False, data_depende
 hypothesis.settings.register_profile("suite", derandomize=True, deadline=None, max_examples=40)
 hypothesis.settings.load_profile("suite")
 
-
-@pytest.fixture(params=CASES, ids=lambda case: case.name)
-def on(request: pytest.FixtureRequest) -> Case:
-    """Every backend in turn."""
-    case: Case = request.param
-    if case.missing:
-        pytest.skip(case.missing)
-    return case
+on = in_turn(CASES)

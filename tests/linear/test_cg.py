@@ -17,7 +17,7 @@ from equipoise.linear import SSOR, Chebyshev, Jacobi, cg
 from equipoise.operators import CSR, Dense, Kronecker, Stencil
 from equipoise.result import Status
 
-from ..backends import CASES, Case
+from ..backends import CASES, Case, everywhere
 from .problems import dense, field, red_first, rows, sparse
 
 HERE = [case for case in CASES if case.name in ("numpy", "numpy-portable")]
@@ -127,6 +127,7 @@ class TestBackendsAgree:
         np.testing.assert_allclose(x @ A.toarray(), b, atol=2e-8 * np.linalg.norm(b))
         assert np.all(on.numpy(result).converged)
 
+    @everywhere
     def test_float32(self, on: Case) -> None:
         A, b = Stencil.laplacian((6, 6)), rng.standard_normal((6, 6)).astype("float32")
         result = on.numpy(on.call(lambda b: cg(A, b, preconditioner=SSOR(1.4)), b))

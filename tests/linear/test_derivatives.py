@@ -65,7 +65,7 @@ class TestDerivatives:
         on_torch = tuple(torch.tensor(x, requires_grad=True) for x in inputs)
         assert torch.autograd.gradgradcheck(fn, on_torch)
         arrays = tuple(map(jnp.asarray, inputs))
-        curved = jax.jacrev(jax.grad(fn, argnums=2), argnums=2)(*arrays)
+        curved = jax.jit(jax.jacrev(jax.grad(fn, argnums=2), argnums=2))(*arrays)
         expected = torch.autograd.functional.hessian(lambda b: fn(*on_torch[:2], b), on_torch[2])
         np.testing.assert_allclose(np.asarray(curved), expected.detach().numpy(), atol=1e-11)
 

@@ -24,7 +24,7 @@ from equipoise.linear.sor import sor
 from equipoise.linear.tsallis import TsallisINF
 from equipoise.operators import Stencil
 
-from ..backends import Case
+from ..backends import Case, everywhere
 
 RNG = np.random.default_rng(0)
 SHIFTS = [0.1, 2.0, 0.5, 0.2]
@@ -84,6 +84,7 @@ class TestALoop:
         assert run.context.tolist() == SHIFTS
         assert np.all(run.error <= 1e-8)
 
+    @everywhere
     def test_of_cg(self, on: Case) -> None:
         if on.jit:
             return

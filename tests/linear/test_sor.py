@@ -18,7 +18,7 @@ from equipoise.linear import sor
 from equipoise.operators import CSR, Dense, Stencil
 from equipoise.result import Status
 
-from ..backends import CASES, Case
+from ..backends import CASES, Case, everywhere
 from .problems import dense, field, red_first, rows, sparse, swept
 
 HERE = [case for case in CASES if case.name in ("numpy", "numpy-portable")]
@@ -33,6 +33,7 @@ def iterates(A: Any, b: Any, steps: int, **settings: Any) -> Any:
 
 
 class TestKnownAnswers:
+    @everywhere
     def test_the_system_of_pyamg_issue_410(self, on: Case) -> None:
         """Every unknown is relaxed as it is computed, not the whole vector in the end."""
         A = np.array([[4.0, -1, -6, 0], [-5, -4, 10, 8], [0, 9, 4, -2], [1, 0, -7, 5]])

@@ -104,7 +104,7 @@ class TestSecondDerivatives:
 
     def test_jax_reverse_over_reverse(self) -> None:
         grad = jax.grad(lambda c: sinkhorn(c, epsilon=0.2, tol=1e-14, max_steps=3000).value)
-        hessian = jax.jacrev(grad)(jnp.array(self.cost))
+        hessian = jax.jit(jax.jacrev(grad))(jnp.array(self.cost))
         np.testing.assert_allclose(jnp.tensordot(hessian, self.along, 2), self.expected(), atol=1e-8)
 
     def test_torch_twice(self) -> None:

@@ -22,7 +22,7 @@ from equipoise.transport.one_dimensional import wasserstein_1d
 from equipoise.transport.quantiles import quantile_cost, quantile_slopes
 from equipoise.transport.sliced import directions, sliced_wasserstein
 
-from ..backends import Case
+from ..backends import Case, everywhere
 
 ORDERS = (1, 1.5, 2, 3, 9)
 WEIGHTED = ("", "a", "b", "ab")
@@ -186,6 +186,7 @@ class TestBackends:
         for k in np.ndindex(2, 3):
             np.testing.assert_allclose(got[k], exact(*(None if z is None else z[k] for z in arrays), p), rtol=1e-11)
 
+    @everywhere
     def test_type_and_dtype(self, on: Case) -> None:
         arrays = problem(40, 31, dtype="float32")
         moved = on.array(arrays[0])
