@@ -17,6 +17,7 @@ from equipoise.monotone.resolvents import Simplex
 from equipoise.monotone.saddle_steps import (
     ANCHOR,
     ANCHOR_OF,
+    FALLEN,
     FIRST,
     LAST,
     LEAST,
@@ -145,17 +146,17 @@ def restarted(first, second, s, t, r, reach, shrink):  # type: ignore[no-untyped
     parts = dx / t + dy / r
     square = parts - 2.0 * cross
     doubt = ROUNDING * eps * (parts + 2.0 * math.sqrt(dy) * size)
-    small = 2.0 * cross > 0.999999 * parts + doubt
     if parts > 0.0:
         s[MET] = max(s[MET], (2.0 * abs(cross) + doubt) / parts)
     metric = math.sqrt(max(square, 0.0)) if square == square else square
     if s[J] == 0:
         s[FIRST] = metric
+    small = 2.0 * cross > (1.0 if s[J] < LEAST else NEAR) * parts + doubt
     due = metric <= MUCH * s[FIRST] or (metric <= LITTLE * s[FIRST] and metric > s[LAST])
     due = due or s[J] >= SHARE * s[STEPS] + LEAST
     again = due and s[J] > 0
     if again:
-        if reach > 1.0:
+        if reach > 1.0 and metric <= FALLEN * s[FIRST]:
             far_x, far_y = distance(first), distance(second)
             if far_x > eps and far_y > eps:
                 weight = math.exp(0.5 * math.log(far_y / far_x) + 0.5 * math.log(s[WEIGHT]))

@@ -30,7 +30,7 @@ def power_growth(v: Any, K: Any, *, count: int) -> Any:
         if centre:
             back -= back.mean()
         size = np.sqrt(back @ back)
-        growth = size * top * top
+        growth = np.sqrt(size) * top
         v = back / size if size > 0 else back
     return np.asarray(growth)
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from equipoise.arrays import library
 from equipoise.monotone.resolvents import (
+    FINE,
     Box,
     Identity,
     L1Ball,
@@ -116,6 +117,23 @@ def begins_with(table: Table, d: int) -> Table | None:
 
 
 @numba.njit(cache=True, **INSIDE)
+def shrink_row(row, radius):  # type: ignore[no-untyped-def]
+    """Project a row onto the Euclidean ball in place; its largest entry is the unit where squares would overflow."""
+    top, square, kept = 0.0, 0.0, row.dtype.type
+    for i in range(row.size):
+        top = max(top, abs(row[i]))
+    unit = kept(1.0 if FINE[0] <= top <= FINE[1] or top == 0.0 or not np.isfinite(top) else top)
+    for i in range(row.size):
+        x = row[i] / unit
+        square += x * x
+    size = np.sqrt(square)
+    if size * unit > radius:
+        shrink = kept(radius / size)
+        for i in range(row.size):
+            row[i] = (row[i] / unit) * shrink
+
+
+@numba.njit(cache=True, **INSIDE)
 def resolve(table, v, step, scratch):  # type: ignore[no-untyped-def]
     """J(v) in place; `scratch` is as long as `v`."""
     kinds, ends, numbers, low, high = table
@@ -126,13 +144,7 @@ def resolve(table, v, step, scratch):  # type: ignore[no-untyped-def]
         if kind in (SIMPLEX, L1):
             project_row(part, first, scratch, kind == L1)
         elif kind == L2:
-            square = 0.0
-            for i in range(part.size):
-                square += part[i] * part[i]
-            if square > first * first:
-                shrink = kept(first / np.sqrt(square))
-                for i in range(part.size):
-                    part[i] *= shrink
+            shrink_row(part, first)
         elif kind == BOX:
             least, most = kept(first), kept(numbers[row, 1])
             for i in range(part.size):

@@ -62,7 +62,16 @@ def check_operator(operator: Any, args: Any, u0: Any, resolvent: Any) -> tuple[A
     if args and hasattr(operator, "full"):
         raise ValueError("args go to a plain operator; a finite sum holds its own data")
     namespace(u0, *leaves((as_data(operator), args)))
+    if hasattr(operator, "full"):
+        check_length(operator, u0)
     return as_data(operator), check_resolvent(resolvent, u0)
+
+
+def check_length(summed: Any, u0: Any) -> None:
+    """As many entries as a sum has unknowns, where it says so."""
+    length = getattr(summed, "unknowns", None)
+    if length is not None and int(length) != u0.shape[-1]:
+        raise ValueError(f"u0 must have {length} entries to fit {type(summed).__name__}, got shape {shape_text(u0)}")
 
 
 def check_sum(summed: Any, u0: Any, resolvent: Any) -> tuple[Any, Any]:
@@ -71,9 +80,10 @@ def check_sum(summed: Any, u0: Any, resolvent: Any) -> tuple[Any, Any]:
         raise TypeError(
             f"finite_sum must have n, full(u) and diff(u, v, idx), as a FiniteSum has, got {type(summed).__name__}"
         )
-    if isinstance(summed.n, bool) or not hasattr(summed.n, "__index__") or int(summed.n) < 1:
-        raise ValueError(f"finite_sum.n must be a whole number of at least 1, got {summed.n!r}")
+    if isinstance(summed.n, bool) or not hasattr(summed.n, "__index__") or not 1 <= int(summed.n) < 2**31:
+        raise ValueError(f"finite_sum.n must be a whole number in 1..2^31 - 1, got {summed.n!r}")
     namespace(u0, *leaves(as_data(summed)))
+    check_length(summed, u0)
     return as_data(summed), check_resolvent(resolvent, u0)
 
 

@@ -26,8 +26,9 @@ class FiniteSum(Protocol):
 
     Optional members: ``lipschitz``, a number L_F with |F u - F v| <= L_F |u - v|, for a cocoercive F also
     <F u - F v, u - v> >= |F u - F v|^2 / L_F; ``mean_lipschitz``, the same L for the mean over i of |F_i u - F_i v|^2;
-    ``cocoercive``, False where F is merely monotone; ``pick(words)``, which turns random words in [0, 2^32) into
-    numbers of components where they are not to be equally likely (``diff`` then weighs them).
+    ``cocoercive``, False where F is merely monotone; ``unknowns``, the length d of u, which is checked then;
+    ``pick(words)``, which turns random words in [0, 2^32) into numbers of components where they are not to be equally
+    likely (``diff`` then weighs them).
     """
 
     @property
@@ -93,7 +94,7 @@ def components(fun: Any, n: int, *, args: tuple[Any, ...] = (), full: Any = None
     Raises
     ------
     TypeError, ValueError
-        If `fun` is not callable or n is not a whole number of at least 1.
+        If `fun` is not callable, n is not a whole number of at least 1, or `args` is no tuple.
 
     Examples
     --------
@@ -108,7 +109,9 @@ def components(fun: Any, n: int, *, args: tuple[Any, ...] = (), full: Any = None
         raise TypeError(f"fun must be callable as fun(u, i, *args), got {type(fun).__name__}")
     if isinstance(n, bool) or not hasattr(n, "__index__") or int(n) < 1:
         raise ValueError(f"n must be a whole number of at least 1, got {n!r}")
-    return Components(as_data(fun), tuple(args), None if full is None else as_data(full), int(n))
+    if not isinstance(args, tuple):  # the rows of an array would become arguments
+        raise TypeError(f"args must be a tuple, got {type(args).__name__}")
+    return Components(as_data(fun), args, None if full is None else as_data(full), int(n))
 
 
 # ---------------------------------------------------------------------------------------------------------------------

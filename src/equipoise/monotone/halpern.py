@@ -157,7 +157,9 @@ def halpern(
     if form == "nonexpansive" and not isinstance(resolvent, Identity):
         raise ValueError("form='nonexpansive' takes no resolvent: apply it in the map")
     if form == "nonexpansive" and (lipschitz is not None or anchoring != "outer"):
-        raise ValueError("form='nonexpansive' takes no lipschitz and no other anchoring: they are for cocoercive operators")
+        raise ValueError(
+            "form='nonexpansive' takes no lipschitz and no other anchoring: they are for cocoercive operators"
+        )
     lipschitz, tol = narrowed(lipschitz, u0), narrowed(tol, u0)
     theta, given = (operator, args, resolvent), (u0, operator, args, resolvent, lipschitz, restart, tol)
     u0, operator, args, resolvent, lipschitz, restart, tol = map_arrays(of(u0).stop_gradient, given)

@@ -71,7 +71,7 @@ def start_direction(d: int, beside: Any) -> Any:
 
 @record
 class Power:
-    """A direction of the power iteration for K^T K, how much it grew, and what the last step changed."""
+    """A direction of the power iteration for K^T K, how much K makes it grow, and what the last step changed."""
 
     direction: Any
     growth: Any
@@ -83,9 +83,9 @@ def power_step(s: Power, K: Any) -> Power:
     xp = namespace(s.direction)
     there, by = scaled(forward(K, s.direction))
     back, more = scaled(transposed(K, there))
-    growth = by * more
+    growth = xp.sqrt(by) * xp.sqrt(more)  # the product of both may overflow, or vanish
     safe = xp.where(growth > 0, growth, xp.ones_like(growth))
-    return Power(back, growth, xp.asarray(xp.abs(growth - s.growth) / safe))
+    return Power(back, growth, xp.asarray(2.0 * xp.abs(growth - s.growth) / safe))
 
 
 def scaled(x: Any) -> tuple[Any, Any]:
@@ -109,7 +109,7 @@ power = stepwise(power_step, power_change)
 
 @kernel("monotone.power")
 def power_growth(v: Any, K: Any, *, count: int) -> Any:
-    """The growth of v, shape (..., n), in the last of `count` steps for K^T K: |K|^2, nearly, from below."""
+    """How much K makes v, shape (..., n), grow after `count` steps for K^T K: |K|, nearly, from below."""
     zero = 0.0 * norm(v)
     return repeat(power_step, Power(v, zero, zero), K, count).growth
 
@@ -123,7 +123,7 @@ def operator_norm(K: Any, beside: Any) -> Any:
     run = iterate(
         power, Power(v, zero, zero + 1.0), K, tol=POWER_TOL, max_steps=POWER_STEPS, history=False, nested=True
     )
-    found = SLACK * xp.sqrt(run.state.growth)
+    found = SLACK * run.state.growth
     return xp.asarray(xp.where(found > 0, found, xp.ones_like(found)))
 
 

@@ -67,6 +67,11 @@ class LogisticGradient:
         return int(self.A.shape[0])
 
     @property
+    def unknowns(self) -> int:
+        """Columns of A: the entries of u."""
+        return int(self.A.shape[1])
+
+    @property
     def lipschitz(self) -> Any:
         """|A|^2 / (4 n) + l2."""
         return spectral_norm(self.A) ** 2 / (4 * self.n) + self.l2
@@ -139,6 +144,11 @@ class LeastSquaresGradient:
     def n(self) -> int:
         """Rows of A."""
         return int(self.A.shape[0])
+
+    @property
+    def unknowns(self) -> int:
+        """Columns of A: the entries of u."""
+        return int(self.A.shape[1])
 
     @property
     def lipschitz(self) -> Any:

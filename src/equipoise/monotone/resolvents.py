@@ -13,6 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from ..arrays import first_index, is_floating, library, namespace, shape_text
+from ..backend import of
 from ..checks import number, values
 from ..record import as_data, plain, record, static
 from .numbers import check_positive, check_sign, settle_numbers
@@ -31,6 +32,9 @@ __all__ = [
     "check_bounds",
     "check_resolvent",
 ]
+
+
+FINE = 1e-15, 1e15  # entries of such sizes have squares that float32 can add up
 
 
 @runtime_checkable
@@ -175,10 +179,19 @@ class L2Ball:
 
     def __call__(self, v: Any, step: Any = 1.0) -> Any:
         xp = namespace(v)
-        square = xp.sum(v * v, axis=-1, keepdims=True)
-        outside = square > self.radius * self.radius
-        size = xp.sqrt(xp.where(outside, square, xp.ones_like(square)))
-        return xp.where(outside, v * (self.radius / size), v)
+        unit = units(v)
+        direction = v / unit
+        square = xp.sum(direction * direction, axis=-1, keepdims=True)
+        size = xp.sqrt(xp.where(square > 0, square, xp.ones_like(square)))
+        return xp.where(xp.sqrt(square) * unit > self.radius, direction * (self.radius / size), v)
+
+
+def units(v: Any) -> Any:
+    """1, or where squares would be lost or overflow the largest size of an entry, of each row, shape (..., 1)."""
+    xp = namespace(v)
+    top = of(v).stop_gradient(xp.max(xp.abs(v), axis=-1, keepdims=True))
+    extreme = ((top < FINE[0]) | (top > FINE[1])) & (top > 0) & xp.isfinite(top)
+    return xp.where(extreme, top, xp.ones_like(top))
 
 
 @record
@@ -246,6 +259,8 @@ class Product:
         object.__setattr__(self, "sizes", tuple(int(pair[1]) for pair in pairs))
 
     def __call__(self, v: Any, step: Any = 1.0) -> Any:
+        if sum(self.sizes) != v.shape[-1]:
+            raise ValueError(f"the sizes of the Product sum to {sum(self.sizes)}, but v has shape {shape_text(v)}")
         made, start = [], 0
         for part, size in zip(self.parts, self.sizes, strict=True):
             along = getattr(step, "shape", ())
@@ -292,17 +307,32 @@ def check_resolvent(resolvent: Any, u: Any) -> Any:
     """A callable that fits vectors of the shape of u, as data."""
     if not callable(resolvent):
         raise TypeError(f"resolvent must be callable as resolvent(v, step), got {type(resolvent).__name__}")
-    d = int(u.shape[-1])
-    if isinstance(resolvent, Product) and sum(resolvent.sizes) != d:
-        raise ValueError(f"the sizes of the Product sum to {sum(resolvent.sizes)}, but u0 has {d} entries")
-    for name in ("lower", "upper", "weight"):
-        bound: Any = getattr(resolvent, name, None)
-        if library(bound):
-            namespace(bound, u)
-            try:
-                fits = np.broadcast_shapes(tuple(bound.shape), tuple(u.shape)) == tuple(u.shape)
-            except ValueError:
-                fits = False
-            if not fits:
-                raise ValueError(f"{name} of the resolvent has shape {shape_text(bound)}, u0 {shape_text(u)}")
+    check_part(resolvent, tuple(u.shape), u, "u0")
     return as_data(resolvent)
+
+
+def check_part(part: Any, shape: tuple[int, ...], u: Any, name: str) -> None:
+    """That the arrays of a shipped resolvent fit vectors of this shape, and do not widen those of u."""
+    if isinstance(part, Product):
+        if sum(part.sizes) != shape[-1]:
+            raise ValueError(f"the sizes of the Product sum to {sum(part.sizes)}, but {name} has {shape[-1]} entries")
+        for own, size in zip(part.parts, part.sizes, strict=True):
+            check_part(plain(own), (*shape[:-1], size), u, "its part")
+    elif isinstance(part, (Box, L1Ball, L2Ball, Simplex, SoftThreshold)):
+        for field in ("lower", "upper", "radius", "weight"):
+            check_field(field, getattr(part, field, None), shape, u, name)
+
+
+def check_field(field: str, x: Any, shape: tuple[int, ...], u: Any, name: str) -> None:
+    """An array of the library and the dtype of u that broadcasts against a shape, or a number."""
+    if not library(x):
+        return
+    namespace(x, u)
+    if x.dtype != u.dtype:
+        raise TypeError(f"{field} of the resolvent must have the dtype of u0, {u.dtype}, got {x.dtype}; convert it")
+    try:
+        fits = np.broadcast_shapes(tuple(x.shape), shape) == shape
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ValueError(f"{field} of the resolvent has shape {shape_text(x)}, {name} {shape}")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, Generic
 
 from ..arrays import A, shape_text
-from ..record import record
 from ..backend import of
+from ..record import record
 from ..result import History, Outcome, Status
 
 __all__ = ["GameResult", "LinearProgramResult", "MonotoneResult", "OracleHistory", "advice"]
@@ -35,8 +35,8 @@ class MonotoneResult(Outcome[A], Generic[A]):
         The last iterate whose residual is known.
     oracle_calls : array of int, shape (...)
         Evaluations of single components: n for the whole of a finite sum, two for every sampled difference, one for a
-        plain operator; tests and the first point included. Where a library has no whole numbers of 64 bits, as jax by
-        default, 2^31 - 1 stands for that many or more.
+        plain operator; tests and the first point included. Of a batch, what each member takes by itself. Where a
+        library has no whole numbers of 64 bits, as jax by default, 2^31 - 1 stands for that many or more.
     restarts : array of int, shape (...)
         How often the anchor was moved.
     error : array, shape (...)

@@ -73,6 +73,11 @@ class RobustLeastSquares:
         return largest(square + 1.0, (more - square) / more**0.5, (square + more * more) / more)
 
     @property
+    def unknowns(self) -> int:
+        """Columns and rows of A: the entries of u."""
+        return int(sum(self.A.shape))
+
+    @property
     def lipschitz(self) -> Any:
         """The constant of cocoercivity: the larger root of a 2 x 2 pencil in |A|^2."""
         return self.constant(spectral_norm(self.A) ** 2)

@@ -23,6 +23,7 @@ __all__ = ["Centred", "Point", "SaddleState", "SaddleTask", "begin", "dot", "siz
 
 NEAR = 0.998  # of the longest step that is allowed
 MUCH, LITTLE = 0.2, 0.8  # by which the metric has to fall, at once or before it rises
+FALLEN = 0.95  # of the metric at most, for the primal weight to adapt
 SHARE, LEAST = 0.36, 50.0  # restart at the latest after that share of all steps, and so many
 RAISE = 1.05  # of the size of A, at least, where the metric shows that it was taken too small
 MARGIN = 2.0  # times what was met of the size, at least, it stays
@@ -133,7 +134,7 @@ def size_of(K: Any, beside: Any) -> Any:
     xp = namespace(beside)
     v = xp.broadcast_to(start_direction(int(beside.shape[-1]), beside), tuple(beside.shape))
     growth = power_growth(v, K, count=POWER)
-    return xp.asarray(xp.where(growth > 0, xp.sqrt(growth), xp.ones_like(growth)))
+    return xp.asarray(xp.where(growth > 0, growth, xp.ones_like(growth)))
 
 
 def begin(x: Any, y: Any, task: SaddleTask, weight: Any, size: Any) -> SaddleState:
@@ -158,12 +159,13 @@ def step(s: SaddleState, task: SaddleTask) -> SaddleState:
     cross = 2.0 * dot(dy, ax - z.ax)
     square = parts - cross
     doubt = ROUNDING * xp.finfo(x.dtype).eps * (parts + 2.0 * norm(dy) * (norm(ax) + norm(z.ax)))
-    small = xp.asarray(xp.abs(cross) > NEAR * parts + doubt)  # more than a size that is large enough allows
     moving = xp.asarray(parts > 0)
     share = (xp.abs(cross) + doubt) / xp.where(moving, parts, xp.ones_like(parts))
     met = xp.maximum(met, moved(moving, share, met))
     metric = xp.sqrt(xp.clip(square, min=0.0))
     first = moved(xp.asarray(j == 0), metric, first)
+    allowed = xp.where(j < LEAST, xp.ones_like(parts), xp.full_like(parts, NEAR))
+    small = xp.asarray(cross > allowed * parts + doubt)  # the size was taken too small
     due = (metric <= MUCH * first) | ((metric <= LITTLE * first) & (metric > last))
     due = due | (j >= SHARE * k + LEAST)
     again = xp.asarray(due & (j > 0))
@@ -173,7 +175,7 @@ def step(s: SaddleState, task: SaddleTask) -> SaddleState:
         k + 1.0,
         first,
         metric,
-        balanced(mapped, anchor, weight, again, task.reach) if task.reach > 1.0 else weight,
+        balanced(mapped, anchor, weight, again & (metric <= FALLEN * first), task.reach) if task.reach > 1.0 else weight,
         resized(size, met, small, again, task.shrink),
         moved(again, xp.zeros_like(met), met),
         restarts + xp.astype(again, metric.dtype),
@@ -205,7 +207,11 @@ def resized(size: Any, met: Any, small: Any, again: Any, shrink: float) -> Any:
 
 
 def balanced(mapped: Point, anchor: Point, weight: Any, again: Any, reach: float) -> Any:
-    """The primal weight after a restart: half way, in logarithms, to what both sides have moved."""
+    """The primal weight after a restart: half way, in logarithms, to what both sides have moved.
+
+    Not after a restart for want of progress: where there is no solution z moves on for ever, along what proves that,
+    and a weight that follows it to the end of its range puts the proof off just as long.
+    """
     xp = namespace(mapped.x)
     far_x, far_y = norm(mapped.x - anchor.x), norm(mapped.y - anchor.y)
     tiny = xp.finfo(mapped.x.dtype).eps

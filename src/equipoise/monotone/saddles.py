@@ -92,6 +92,11 @@ class GameOperator:
         return int(max(self.A.shape))
 
     @property
+    def unknowns(self) -> int:
+        """Columns and rows of A: the entries of u."""
+        return int(sum(self.A.shape))
+
+    @property
     def sizes(self) -> Any:
         """The larger squared norm of row and column i, shape (N,)."""
         xp = namespace(self.A)
@@ -219,6 +224,11 @@ class QuadraticMinMax:
     def n(self) -> int:
         """The larger side of A."""
         return int(max(self.A.shape))
+
+    @property
+    def unknowns(self) -> int:
+        """Columns and rows of A: the entries of u."""
+        return int(sum(self.A.shape))
 
     @property
     def lipschitz(self) -> Any:
