@@ -18,7 +18,7 @@ from jax import lax
 from jax.custom_derivatives import SymbolicZero
 from jax.tree_util import GetAttrKey, register_pytree_with_keys
 
-from equipoise.backend import Backend, Eager
+from equipoise.backend import Backend, Eager, unlocked
 from equipoise.implicit import flatten_cotangents
 from equipoise.iterate import Iterated, Options, python_loop
 from equipoise.record import fill, leaves, map_arrays, parts, rebuild, watch
@@ -107,7 +107,10 @@ class Jax(Eager):
         if isinstance(x, np.ndarray):  # as cotangents may come
             return x
         (device, *others) = x.devices()
-        return np.asarray(x) if device.platform == "cpu" and not others else None
+        if device.platform != "cpu" or others:
+            return None
+        view = np.asarray(x)
+        return unlocked(view, x.unsafe_buffer_pointer(), x) if view.size else view
 
     def lend(self, x: np.ndarray[Any, Any], like: jax.Array) -> jax.Array:
         with jax.ensure_compile_time_eval():  # what is known stays known under a transformation

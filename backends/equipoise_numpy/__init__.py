@@ -9,7 +9,7 @@ from typing import Any
 import array_api_compat.numpy as xp
 import numpy as np
 
-from equipoise.backend import Backend, Eager
+from equipoise.backend import Backend, Eager, unlocked
 from equipoise.iterate import Iterated, Options
 from equipoise.kernel import Kernel
 from equipoise.record import map_arrays
@@ -77,7 +77,7 @@ class Numpy(Eager):
     def loop(self, advance: Any, state: Any, data: Any, options: Options) -> Iterated:
         """The Python loop; kernels want rows that are contiguous, and one copy a solve is better than one a chunk."""
         if isinstance(advance, Kernel) and advance.overridden(self):
-            data = map_arrays(_contiguous, data)
+            state, data = map_arrays(_own, state), map_arrays(_contiguous, data)
         return super().loop(advance, state, data, options)
 
     def asarray(self, x: Any, device: Any, dtype: Any) -> np.ndarray[Any, Any]:
@@ -87,7 +87,13 @@ class Numpy(Eager):
 def _contiguous(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """`x` with contiguous matrices along its last two axes; the axes of a batch may stay broadcast."""
     matrix = x[(0,) * (x.ndim - 2)] if x.ndim > 2 and x.size else x
-    return x if matrix.flags.c_contiguous else np.ascontiguousarray(x)
+    x = x if matrix.flags.c_contiguous else np.ascontiguousarray(x)
+    return x if x.flags.writeable or not x.size else unlocked(x, x.ctypes.data, x)
+
+
+def _own(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """`x`, or a copy of what may not be written: it may come back in the result."""
+    return x if x.flags.writeable else x.copy()
 
 
 BACKEND: Backend = Numpy("numpy", xp)

@@ -137,7 +137,7 @@ def distance(block):  # type: ignore[no-untyped-def]
     return math.sqrt(total)
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def restarted(first, second, s, t, r, reach, shrink):  # type: ignore[no-untyped-def]
     """The metric, and the next iterate and numbers: those of a restart where it tells."""
     eps = np.finfo(first.dtype).eps
@@ -191,7 +191,7 @@ def look(x, y, bounds, best_x, best_y):  # type: ignore[no-untyped-def]
         best_x[:] = x[MAPPED]
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def steps(matrices, constants, state, best, radii, reach, shrink, limit):  # type: ignore[no-untyped-def]
     K, turned = matrices
     c, q = constants

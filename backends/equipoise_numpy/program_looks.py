@@ -9,7 +9,9 @@ from __future__ import annotations
 import math
 
 import numba
+import numpy as np
 
+from equipoise.monotone.program_steps import ALIKE, NOISE
 from equipoise.monotone.saddle_steps import MAPPED, MAPPED_OF, MOVE
 from equipoise.result import Status
 
@@ -21,7 +23,7 @@ UNBOUNDED, CONTRADICTORY = int(Status.DUAL_INFEASIBLE), int(Status.PRIMAL_INFEAS
 FEW = 4  # rows at a time
 
 
-@numba.njit(cache=True)
+@numba.njit(error_model="numpy", cache=True)
 def charged(r, lower, upper):  # type: ignore[no-untyped-def]
     """What a bound contributes to the dual value at reduced costs r, and the part of r that no bound can carry."""
     if r > 0.0 and lower > -math.inf:
@@ -31,7 +33,7 @@ def charged(r, lower, upper):  # type: ignore[no-untyped-def]
     return 0.0 * r, r
 
 
-@numba.njit(cache=True)
+@numba.njit(error_model="numpy", cache=True)
 def error_of(x, y, vectors, factors, sign, equalities, sizes):  # type: ignore[no-untyped-def]
     """The largest of the three errors of T z."""
     c, q, lower, upper = vectors
@@ -70,11 +72,11 @@ def subtract(out, row, weight):  # type: ignore[no-untyped-def]
         out[j] -= weight * row[j]
 
 
-@numba.njit(cache=True)
+@numba.njit(error_model="numpy", cache=True)
 def falls(M, d, move, vectors, rows, equalities, size_c, tol):  # type: ignore[no-untyped-def]
     """Whether the move is a direction, written to d, along which the objective falls for ever."""
     c, _, lower, upper = vectors
-    fall = 0.0
+    fall = terms = size = 0.0
     for j in range(d.size):
         d[j] = move[j]
         if lower[j] > -math.inf:
@@ -82,37 +84,47 @@ def falls(M, d, move, vectors, rows, equalities, size_c, tol):  # type: ignore[n
         if upper[j] < math.inf:
             d[j] = min(d[j], 0.0)
         fall -= c[j] * d[j]
-    if not fall > 0.0:
+        terms += abs(c[j] * d[j])
+        size += d[j] * d[j]
+    if not fall > NOISE * np.finfo(d.dtype).eps * terms:
         return False
-    amiss = 0.0
+    most, alike = tol * fall / size_c, ALIKE * tol * math.sqrt(size)
+    amiss = amiss_alike = 0.0
     for i in range(M.shape[0]):
-        missing = -product(M[i], d) / rows[i]
+        missing = -product(M[i], d)
         if i < equalities or not missing < 0.0:
-            amiss += missing * missing
-        if i % FEW == 0 and not math.sqrt(amiss) * size_c <= tol * fall:
+            amiss += (missing / rows[i]) ** 2
+            amiss_alike += missing * missing
+        if i % FEW == 0 and not (math.sqrt(amiss) <= most and math.sqrt(amiss_alike) <= alike):
             return False
-    return math.sqrt(amiss) * size_c <= tol * fall
+    return math.sqrt(amiss) <= most and math.sqrt(amiss_alike) <= alike
 
 
-@numba.njit(cache=True)
+@numba.njit(error_model="numpy", cache=True)
 def contradicts(M, r, v, move, vectors, columns, equalities, size_q, tol):  # type: ignore[no-untyped-def]
     """Whether the move holds multipliers, written to v, by which the constraints contradict each other."""
     _, q, lower, upper = vectors
-    gain = amiss = 0.0
+    gain = terms = size = amiss = amiss_alike = 0.0
     r[:] = 0
     for i in range(v.size):
         v[i] = move[i] if i < equalities or not move[i] < 0.0 else 0.0
         gain += q[i] * v[i]
+        terms += abs(q[i] * v[i])
+        size += v[i] * v[i]
         if v[i] != 0.0:
             subtract(r, M[i], v[i])
     for j in range(r.size):
         part, left = charged(r[j], lower[j], upper[j])
         gain += part
+        terms += abs(part)
         amiss += (left / columns[j]) ** 2
-    return gain > 0.0 and math.sqrt(amiss) * size_q <= tol * gain
+        amiss_alike += left * left
+    if not gain > NOISE * np.finfo(v.dtype).eps * terms:
+        return False
+    return math.sqrt(amiss) * size_q <= tol * gain and math.sqrt(amiss_alike) <= ALIKE * tol * math.sqrt(size)
 
 
-@numba.njit(cache=True)
+@numba.njit(error_model="numpy", cache=True)
 def look(M, x, y, vectors, factors, sign, equalities, sizes, best, tol):  # type: ignore[no-untyped-def]
     """The error and the code of a member; where it is the best, or its first certificate, that is written down."""
     rows, columns = factors

@@ -82,7 +82,7 @@ def rows_once(M, sign, x, y, q, floor, step):  # type: ignore[no-untyped-def]
             add_row(out, M[i], w)
 
 
-@numba.njit(cache=True)
+@numba.njit(error_model="numpy", cache=True)
 def steps(M, vectors, factors, state, best, settings, limit, tol):  # type: ignore[no-untyped-def]
     """All steps, and the look after them."""
     first, second, numbers = state

@@ -17,6 +17,7 @@ from typing import Any
 import numba
 import numpy as np
 
+from equipoise.backend import unlocked
 from equipoise.record import map_arrays
 
 from .vectors import AFTER, APART, BEFORE, run_of
@@ -486,15 +487,6 @@ def sweeps_in_pass(group_bytes: float) -> int:
     return int(min(PASS, max(1, CACHE // max(2 * group_bytes, 1))))
 
 
-class Shown:
-    """A read-only array that numba may take for another one: kernels only read, and are compiled once."""
-
-    def __init__(self, x: np.ndarray[Any, Any]) -> None:
-        self.x = x
-        interface = x.__array_interface__
-        self.__array_interface__ = {**interface, "data": (interface["data"][0], False)}
-
-
 def batched(x: Any, batch: tuple[int, ...], n: int, *, whole: bool = False) -> np.ndarray[Any, Any]:
     """x, shape (..., n), as contiguous rows: one, or as many as the batch has members."""
     if (whole or x.size != n) and x.shape[:-1] != batch:
@@ -502,7 +494,7 @@ def batched(x: Any, batch: tuple[int, ...], n: int, *, whole: bool = False) -> n
     if not x.flags.c_contiguous:
         x = np.ascontiguousarray(x)
     elif not x.flags.writeable and x.size:
-        x = np.asarray(Shown(x))
+        x = unlocked(x, x.ctypes.data, x)
     return x.reshape(math.prod(batch) if whole else max(x.size // max(n, 1), 1), n)
 
 

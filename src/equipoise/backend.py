@@ -23,7 +23,19 @@ from .arrays import library, namespace
 if TYPE_CHECKING:
     from .iterate import Iterated, Options
 
-__all__ = ["Backend", "Eager", "Everything", "Setting", "available", "backend", "current", "find", "of", "portable"]
+__all__ = [
+    "Backend",
+    "Eager",
+    "Everything",
+    "Setting",
+    "available",
+    "backend",
+    "current",
+    "find",
+    "of",
+    "portable",
+    "unlocked",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 Tree = Any  # arrays, records, tuples, lists and dicts of them: see equipoise.record
@@ -105,6 +117,25 @@ class Everything(Collection[str]):
 
     def __len__(self) -> int:
         return len(find("numpy").kernels)
+
+
+class Memory:
+    """The memory of an array, for numpy to look at as if it might be written."""
+
+    __slots__ = ("__array_interface__", "owner")
+
+    def __init__(self, view: np.ndarray[Any, Any], pointer: int, owner: Any) -> None:
+        self.owner = owner
+        shape = {"shape": view.shape, "strides": view.strides, "typestr": view.dtype.str}
+        self.__array_interface__ = {**shape, "data": (pointer, False), "version": 3}
+
+
+def unlocked(view: np.ndarray[Any, Any], pointer: int, owner: Any) -> np.ndarray[Any, Any]:
+    """A view of the memory of `owner`, laid out like `view`, that may be written, for compiled kernels.
+
+    No kernel writes what it is given; but numba compiles once more for arrays that may not be written.
+    """
+    return np.asarray(Memory(view, pointer, owner)) if view.dtype.kind in "fiub" else view
 
 
 class Eager:

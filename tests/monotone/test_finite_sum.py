@@ -98,6 +98,20 @@ class TestSums:
             assert true <= float(spectral_norm(M)) * (1 + 1e-12) or true == 0
             assert float(spectral_norm(M)) <= 1.011 * true or true == 0
 
+    def test_spectral_norm_at_every_scale(self) -> None:
+        M = np.random.default_rng(0).normal(size=(30, 20))
+        for scale in (1e-140, 1e-90, 1e90, 1e140):
+            np.testing.assert_allclose(float(spectral_norm(M * scale)) / scale, float(spectral_norm(M)), rtol=1e-12)
+
+    def test_numbers_of_numpy_do_not_widen(self) -> None:
+        A, labels, l2 = np.ones((2, 3), np.float32), np.ones(2, np.float32), np.float64(0.1)
+        for F in (
+            LogisticGradient(A, labels, l2),
+            LeastSquaresGradient(A, labels, l2),
+            RobustLeastSquares(A, labels, 1.0 + l2),
+        ):
+            assert F.full(np.ones(F.unknowns, np.float32)).dtype == np.float32
+
     @pytest.mark.parametrize("case", EAGER, ids=lambda case: case.name)
     def test_libraries_agree(self, case: Case) -> None:
         if case.missing:
@@ -125,6 +139,17 @@ class TestSums:
 
 
 A, one = np.ones((3, 2)), np.ones(3)
+
+
+@pytest.mark.parametrize("weight", [0.5, np.float64(0.5), np.asarray(0.5)], ids=["float", "scalar", "array"])
+def test_a_weight_of_any_kind_is_checked(weight: Any) -> None:
+    with pytest.raises(ValueError, match=r"weight must be above 1, got 0\.5"):
+        RobustLeastSquares(A, one, weight)
+
+
+def test_args_of_components_are_a_tuple() -> None:
+    with pytest.raises(TypeError, match="args must be a tuple, got ndarray"):
+        components(lambda u, i, A: u, 3, args=A)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

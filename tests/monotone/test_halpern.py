@@ -364,6 +364,11 @@ u0 = np.ones(2)
 @pytest.mark.parametrize(
     ("error", "sentence", "call"),
     [
+        (
+            ValueError,
+            "form='nonexpansive' takes no lipschitz and no other anchoring",
+            lambda: halpern(lambda u: -u, np.ones(2), form="nonexpansive", anchoring="inner"),
+        ),
         (TypeError, "operator must be callable as .*, got int", lambda: halpern(3, u0)),
         (TypeError, "u0 must be an array .*, got list", lambda: halpern(lambda u: u, [1.0])),
         (

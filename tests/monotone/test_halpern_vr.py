@@ -395,6 +395,64 @@ class TestCounts:
         assert result.converged
 
 
+class TestLimits:
+    def test_history_of_a_batch_with_inner_loops_ends_at_the_calls(self) -> None:
+        A, labels, _ = regression(30, 3)
+        u0 = np.stack([np.zeros(3), np.full(3, 9.0)])
+        result = after(halpern_vr, LogisticGradient(A, labels, 0.1), u0, mode="lipschitz", max_steps=700, history=True)
+        rows = result.history.oracle_calls
+        assert np.all(np.diff(rows) >= 0)
+        assert rows[-1] == result.oracle_calls.max()
+
+    def test_divergence_ends_with_one_warning_of_ours(self) -> None:
+        A, _, b = regression(30, 3)
+        with np.errstate(all="ignore"), pytest.warns(eq.ConvergenceWarning, match="step is too long") as seen:
+            result = extragradient_vr(RobustLeastSquares(A, b), np.zeros(33), step=1e8)
+        assert result.status == Status.NOT_FINITE
+        assert [w.category for w in seen] == [eq.ConvergenceWarning]
+
+    def test_calls_beyond_32_bits(self) -> None:
+        def own(u: Any, i: Any) -> Any:
+            return u[..., None, :] * jnp.ones((i.shape[0], 1))
+
+        F = components(own, 2 * 10**9, full=lambda u: u)
+        settings: dict[str, Any] = {"lipschitz": 2.0, "batch": 1, "refresh": 1.0, "restart": None, "max_steps": 3}
+        u0 = np.ones(2, np.float32)
+        exact = after(halpern_vr, F, u0, **settings)
+        assert int(exact.oracle_calls) == 4 * F.n
+        with jax.enable_x64(False):
+            for budget, status in ((None, Status.MAX_STEPS), (2**32, Status.MAX_ORACLE_CALLS)):
+                held = after(halpern_vr, F, jnp.asarray(u0), **settings, max_oracle_calls=budget)
+                assert int(held.oracle_calls) == 2**31 - 1
+                assert held.status == status
+
+    def test_inner_loops_beyond_32_bits(self) -> None:
+        A, labels, _ = regression(30, 3)
+        for case in HERE:
+            result = case.call(
+                lambda: after(
+                    halpern_vr, LogisticGradient(A, labels), np.zeros(3), mode="lipschitz", inner=1e9, max_steps=40
+                )
+            )
+            assert result.steps == 40
+
+    @pytest.mark.parametrize(
+        ("sentence", "settings"),
+        [
+            (r"max_steps must be at most 2\^31 - 1", {"max_steps": 2**31}),
+            ("refresh must be at least 1.2e-08", {"refresh": 1e-12}),
+        ],
+    )
+    def test_what_cannot_be_counted(self, sentence: str, settings: dict[str, Any]) -> None:
+        with pytest.raises(ValueError, match=sentence):
+            halpern_vr(LogisticGradient(np.ones((3, 2)), np.ones(3)), np.zeros(2), **settings)
+
+    @pytest.mark.parametrize("solver", [halpern_vr, extragradient_vr, halpern, extragradient])
+    def test_a_point_of_another_length(self, solver: Any) -> None:
+        with pytest.raises(ValueError, match=r"u0 must have 2 entries to fit LogisticGradient, got shape \(5, 3\)"):
+            solver(LogisticGradient(np.ones((3, 2)), np.ones(3)), np.zeros((5, 3)))
+
+
 class TestBackendsAgree:
     @pytest.mark.parametrize("case", EAGER, ids=lambda case: case.name)
     @pytest.mark.parametrize("mode", ["restarted", "theory", "lipschitz", "extragradient"])

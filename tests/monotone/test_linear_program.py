@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import itertools
 import warnings
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 import scipy.sparse
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.optimize import linear_sum_assignment, linprog
+from scipy.optimize import linprog
 
 import equipoise as eq
 from equipoise.monotone import linear_program
@@ -20,6 +21,7 @@ from equipoise.result import Status
 
 from ..backends import Case
 from .problems import EAGER
+from .test_classics import CLASSICS
 
 inf = np.inf
 
@@ -65,114 +67,10 @@ def check_optimal(result: Any, c: Any, A: Any, b: Any, G: Any, h: Any, lower: An
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Classical programs: (c, A, b, G, h), bounds, and the value
+# Known answers; more of them in test_classics
 
 
-def marginals(m: int, n: int) -> np.ndarray:
-    """Row and column sums of an m x n plan."""
-    return np.concatenate([np.kron(np.eye(m), np.ones(n)), np.kron(np.ones(m), np.eye(n))])
-
-
-def best_parabola() -> Any:
-    """exp on [0, 1] within the least largest error, at nine points: free variables."""
-    t = np.linspace(0, 1, 9)
-    V, one = np.stack([np.ones(9), t, t**2], axis=1), np.ones((9, 1))
-    return [0, 0, 0, 1], None, None, np.block([[-V, one], [V, one]]), np.r_[-np.exp(t), np.exp(t)]
-
-
-ARCS = [
-    (0, 1, 16),
-    (0, 2, 13),
-    (1, 2, 10),
-    (2, 1, 4),
-    (1, 3, 12),
-    (3, 2, 9),
-    (2, 4, 14),
-    (4, 3, 7),
-    (3, 5, 20),
-    (4, 5, 4),
-]
-FLOW = np.zeros((4, 10))
-for _k, (_i, _j, _) in enumerate(ARCS):
-    for _node, _sign in ((_i, 1.0), (_j, -1.0)):
-        if 0 < _node < 5:
-            FLOW[_node - 1, _k] = _sign
-COSTS = [[9, 2, 7, 8], [6, 4, 3, 7], [5, 8, 1, 8], [7, 6, 9, 4]]
-CLASSICS: dict[str, tuple[Any, dict[str, Any], float]] = {
-    "two products": (([-1, -2], None, None, [[-1, -1], [-1, -3]], [-4, -6]), {}, -5.0),
-    "Wyndor Glass": (([-3, -5], None, None, [[-1, 0], [0, -2], [-3, -2]], [-4, -12, -18]), {}, -36.0),
-    "Klee and Minty": (
-        ([-4, -2, -1], None, None, [[-1, 0, 0], [-4, -1, 0], [-8, -4, -1]], [-5, -25, -125]),
-        {},
-        -125.0,
-    ),
-    "Beale, degenerate": (
-        (
-            [-0.75, 150, -0.02, 6],
-            None,
-            None,
-            [[-0.25, 60, 0.04, -9], [-0.5, 90, 0.02, -3], [0, 0, -1, 0]],
-            [0, 0, -1],
-        ),
-        {},
-        -0.05,
-    ),
-    "Kuhn, degenerate": (
-        (
-            [-2, -3, 1, 12],
-            None,
-            None,
-            [[2, 9, -1, -9], [-1 / 3, -1, 1 / 3, 2], [-2, -3, 1, 12]],
-            [0, 0, -2],
-        ),
-        {},
-        -2.0,
-    ),
-    "transportation": (
-        (
-            [8, 6, 10, 9, 9, 12, 13, 7, 14, 9, 16, 5],
-            marginals(3, 4),
-            [35, 50, 40, 45, 20, 30, 30],
-            None,
-            None,
-        ),
-        {},
-        1020.0,
-    ),
-    "assignment": ((np.ravel(COSTS), marginals(4, 4), np.ones(8), None, None), {}, 13.0),
-    "largest flow": (
-        ([-1, -1, 0, 0, 0, 0, 0, 0, 0, 0], FLOW, np.zeros(4), None, None),
-        {"upper": np.array([float(u) for _, _, u in ARCS])},
-        -23.0,
-    ),
-    "best parabola": (best_parabola(), {"lower": -inf}, 0.008722104768196),
-    "fixed and free": (
-        ([1, 1], [[1, 1]], [1], None, None),
-        {"lower": np.array([-inf, 0.5]), "upper": np.array([inf, 0.5])},
-        1.0,
-    ),
-    "a row of zeros": (([1, 1], [[1, 1], [0, 0]], [1, 0], None, None), {}, 1.0),
-    "equal rows": (([1, 2], [[1, 1], [2, 2]], [1, 2], None, None), {}, 1.0),
-    "bounds alone": (([1, -1, 0], None, None, None, None), {"lower": -2.0, "upper": 3.0}, -5.0),
-    "nothing to choose": (([1.0], [[2.0]], [3.0], None, None), {}, 1.5),
-}
-
-
-class TestClassics:
-    @pytest.mark.parametrize("name", CLASSICS)
-    def test_values(self, name: str) -> None:
-        problem, bounds, value = CLASSICS[name]
-        c, A, b, G, h = arrays(*problem)
-        result = linear_program(c, A, b, G=G, h=h, **bounds)
-        np.testing.assert_allclose(result.value, value, rtol=3e-6, atol=3e-6)
-        check_optimal(result, c, A, b, G, h, bounds.get("lower", 0.0), bounds.get("upper", inf), 1e-6)
-        found = reference(c, A, b, G, h, bounds.get("lower", 0.0), bounds.get("upper", inf))
-        np.testing.assert_allclose(found.fun, value, rtol=1e-6, atol=1e-9)
-
-    def test_assignment_against_the_hungarian_method(self) -> None:
-        rows, columns = linear_sum_assignment(COSTS)
-        assert np.array(COSTS)[rows, columns].sum() == 13
-
+class TestKnownAnswers:
     @pytest.mark.parametrize("case", EAGER, ids=lambda case: case.name)
     def test_everywhere(self, case: Case) -> None:
         if case.missing:
@@ -206,6 +104,29 @@ def random_program(seed: int, whole: bool) -> tuple[Any, ...]:
     c = rng.integers(-2, 5, n).astype(float) if whole else rng.normal(size=n) + 1.0
     lower, upper = (-2.0, 5.0) if rng.random() < 0.3 else (0.0, float(rng.choice([5.0, inf])))
     return c, *((A, b) if p else (None, None)), *((G, h) if q else (None, None)), lower, upper
+
+
+# What has no solution: (c, A, b, G, h), bounds, and why
+NOWHERE: dict[str, tuple[Any, Any, Any, Status]] = {
+    "a free variable": (
+        ([-0.0212, 1.0151, 0], [[0, 0, -1.3417], [0, -1.777, 0.1307]], [1.3417, -2.1104], None, None),
+        [-inf, 1, -inf],
+        [inf, 1, inf],
+        Status.PRIMAL_INFEASIBLE,
+    ),
+    "three rows and one variable": (
+        ([-2, 2, -1, 2], [[-2, 0, 1, -1], [-1, 2, 0, 2], [2, -1, 1, 1]], [1, 0, 0], None, None),
+        [2, -1, 2, -inf],
+        [2, -1, 2, inf],
+        Status.PRIMAL_INFEASIBLE,
+    ),
+    "half of a plane": (
+        ([-2, 2, 2, -1], [[-1, -1, 2, 2], [0, 2, 1, 1], [-2, -1, 1, 1]], [1, 0, -2], None, None),
+        [-2, 0, 0, -inf],
+        [-2, 1, 0, inf],
+        Status.PRIMAL_INFEASIBLE,
+    ),
+}
 
 
 class TestAgainstScipy:
@@ -260,6 +181,33 @@ class TestAgainstScipy:
         assert c @ x < 0
         assert np.linalg.norm(np.minimum(G @ x, 0)) <= 1.1e-6 * -(c @ x)
 
+    @pytest.mark.parametrize("name", NOWHERE)
+    def test_what_once_went_undetected(self, name: str) -> None:
+        """Steps beyond what the matrix allows, where the metric sees nothing grow; a weight that runs away."""
+        (c, A, b, G, h), lower, upper, status = NOWHERE[name]
+        found = reference(*arrays(c, A, b, G, h), *arrays(lower, upper))
+        assert found.status == (2 if status is Status.PRIMAL_INFEASIBLE else 3)
+        c, A, b, G, h, lower, upper = arrays(c, A, b, G, h, lower, upper)
+        assert quiet(c, A, b, G=G, h=h, lower=lower, upper=upper, max_steps=20_000).status is status
+
+    @pytest.mark.parametrize("portable", [False, True])
+    def test_a_tiny_row_is_a_row(self, portable: bool) -> None:
+        """1e-10 x >= 0 bounds x, however small its row is beside the cost."""
+        with eq.portable() if portable else contextlib.nullcontext():
+            result = linear_program(np.array([0.02]), G=np.array([[1e-10]]), h=np.zeros(1), lower=-np.inf, upper=300.0)
+        assert result.converged, result
+        np.testing.assert_allclose(result.x, 0.0, atol=1e-4)
+
+    @pytest.mark.parametrize("seed", range(12))
+    def test_units_of_rows_make_no_certificates(self, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        G = rng.normal(size=(4, 5)) * 10.0 ** rng.uniform(-8, 8, (4, 1)) * 10.0 ** rng.uniform(-3, 3, 5)
+        size = np.abs(G).sum(axis=1)
+        h = G @ rng.random(5) - size * rng.random(4)
+        c = G.T @ (rng.random(4) / size) + rng.random(5)
+        result = quiet(c, G=G, h=h, max_steps=3000)  # some need more steps
+        assert "INFEASIBLE" not in result.status.name
+
     def test_certificates_say_so(self) -> None:
         with pytest.warns(eq.ConvergenceWarning, match="constraints contradict each other"):
             result = linear_program(np.ones(2), np.ones((1, 2)), -np.ones(1))
@@ -282,6 +230,29 @@ class TestAgainstScipy:
         np.testing.assert_allclose(again.value, result.value, rtol=2e-4)
         warm = linear_program(c, A, b, G=G, h=h, init=result)
         assert warm.steps <= 64
+
+
+class TestUnits:
+    @pytest.mark.parametrize("size", [1e-150, 1e-12, 1e12, 1e150])
+    def test_of_costs_of_right_hand_sides_and_of_matrices(self, size: float) -> None:
+        c, _, _, G, h = arrays(*CLASSICS["two products"][0])
+        for c2, G2, h2, unit in ((c, G * size, h * size, 1.0), (c * max(size, 1), G, h, 1.0), (c, G, h * size, size)):
+            result = linear_program(c2, G=G2, h=h2)
+            if size > 1 or unit == 1:
+                np.testing.assert_allclose(result.x / unit, [3, 1], atol=1e-5)
+                assert result.steps <= 320
+
+    def test_of_rows_and_of_columns(self) -> None:
+        c, _, _, G, h = arrays(*CLASSICS["two products"][0])
+        rows, columns = np.array([1e8, 1e-8]), np.array([1e-4, 1e4])
+        result = linear_program(c * columns, G=G * rows[:, None] * columns, h=h * rows)
+        np.testing.assert_allclose(result.x * columns, [3, 1], atol=1e-5)
+        assert result.steps <= 1000
+
+    def test_in_float32(self) -> None:
+        c, _, _, G, h = (None if x is None else x.astype("float32") for x in arrays(*CLASSICS["two products"][0]))
+        result = linear_program(c * np.float32(1e9), G=G * np.float32(1e-5), h=h * np.float32(1e-5))
+        np.testing.assert_allclose(result.x, [3, 1], atol=3e-3)
 
 
 class TestWays:

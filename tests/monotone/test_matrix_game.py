@@ -123,6 +123,37 @@ class TestProperties:
         assert s.number(SIZE) > 0.6 * true
 
 
+class TestUnits:
+    @pytest.mark.parametrize("size", [1e-300, 1e-160, 1e-12, 1e12, 1e150, 1e160, 1e300])
+    def test_of_the_matrix(self, size: float) -> None:
+        """The squares of these overflow, or vanish."""
+        A = np.random.default_rng(0).normal(size=(6, 5))
+        result = matrix_game(size * A, tol=1e-6 * size)
+        assert result.converged
+        assert result.steps == matrix_game(A).steps
+        np.testing.assert_allclose(result.value / size, value_of(A), atol=1e-6)
+
+    def test_of_the_matrix_in_float32(self) -> None:
+        A = np.random.default_rng(0).normal(size=(6, 5))
+        for size in (1e-30, 1e30):
+            result = matrix_game((size * A).astype(np.float32), tol=1e-4 * size)
+            assert result.converged
+            np.testing.assert_allclose(result.value / size, value_of(A), atol=1e-4)
+
+    def test_a_shift_far_beyond_the_differences(self) -> None:
+        A = np.random.default_rng(0).normal(size=(6, 5)) + 1e8
+        result = matrix_game(A)
+        assert result.converged
+        assert result.lower <= result.value <= result.upper
+        assert (result.lower, result.upper) == ((result.y @ A).min(), (A @ result.x).max())
+        np.testing.assert_allclose(result.value - 1e8, value_of(A - 1e8), atol=1e-6)
+
+    def test_outcomes_whose_sum_would_overflow(self) -> None:
+        for entry in (-1.7e308, 5e-324, 0.1):
+            result = matrix_game(np.full((1, 1), entry))
+            assert result.lower == result.value == result.upper == entry
+
+
 class TestWays:
     def test_batches_are_as_alone(self) -> None:
         A = np.random.default_rng(2).normal(size=(3, 6, 5))

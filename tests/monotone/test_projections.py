@@ -137,6 +137,23 @@ class TestKnownAnswers:
             )
 
 
+class TestPrecision:
+    @pytest.mark.parametrize("case", HERE, ids=lambda case: case.name)
+    def test_numbers_of_numpy_do_not_widen(self, case: Case) -> None:
+        half = np.float64(0.5)
+        for J in (Box(-half, half), Simplex(half), L1Ball(half), L2Ball(half), SoftThreshold(half)):
+            assert case.call(J, np.ones(3, np.float32)).dtype == np.float32
+
+    @pytest.mark.parametrize("dtype", ["float64", "float32"])
+    def test_the_ball_at_every_scale(self, on_eager: Case, dtype: str) -> None:
+        for scale in (1e-160, 1e-30, 1.0, 1e30, 1e160):
+            if dtype == "float32" and not 1e-35 < scale < 1e35:
+                continue
+            v, J = np.array([[3.0, 4.0], [0.3, 0.4], [0.0, 0.0]], dtype) * np.asarray(scale, dtype), L2Ball(scale)
+            out = on_eager.numpy(on_eager.call(lambda v, J=J: J(v, 1.0), v)) / np.asarray(scale, dtype)
+            np.testing.assert_allclose(out, [[0.6, 0.8], [0.3, 0.4], [0.0, 0.0]], rtol=4e-7)
+
+
 class TestDerivatives:
     def test_of_the_simplex_and_the_l1_ball(self) -> None:
         for J in (project_simplex, project_l1):
@@ -170,6 +187,26 @@ class TestDerivatives:
             ValueError,
             r"lower of the resolvent has shape \(3,\), u0 \(2,\)",
             lambda: halpern(lambda u: u, np.ones(2), resolvent=Box(np.zeros(3)), lipschitz=1.0),
+        ),
+        (
+            TypeError,
+            "upper of the resolvent must have the dtype of u0, float64, got float32",
+            lambda: halpern(lambda u: u, np.ones(2), resolvent=Box(0.0, np.ones(2, np.float32)), lipschitz=1.0),
+        ),
+        (
+            ValueError,
+            "the sizes of the Product sum to 1, but its part has 2 entries",
+            lambda: halpern(lambda u: u, np.ones(2), resolvent=Product((Product((Simplex(), 1)), 2)), lipschitz=1.0),
+        ),
+        (
+            ValueError,
+            r"weight of the resolvent has shape \(3,\), its part \(2,\)",
+            lambda: halpern(lambda u: u, np.ones(2), resolvent=Product((SoftThreshold(np.ones(3)), 2)), lipschitz=1.0),
+        ),
+        (
+            ValueError,
+            r"the sizes of the Product sum to 2, but v has shape \(3,\)",
+            lambda: Product((Simplex(), 2))(np.ones(3)),
         ),
         (
             TypeError,

@@ -183,8 +183,8 @@ def linear_program(
     """Minimise c x subject to A x = b, G x >= h and lower <= x <= upper.
 
     Take it for large dense programs at moderate accuracy, for batches of them, and on a GPU, where factorisations do
-    not fit. Do not take it for small programs or where a vertex is wanted to all digits: a simplex method, such as that
-    of ``scipy.optimize.linprog``, is faster and exact there.
+    not fit. Do not take it for small programs, where a vertex is wanted to all digits, or for packing, transport and
+    best uniform approximation: simplex and interior-point methods, as in ``scipy.optimize.linprog``, are faster there.
 
     Parameters
     ----------
@@ -203,7 +203,8 @@ def linear_program(
     init : LinearProgramResult or (x, y), optional
         Where to start.
     scaling : bool
-        Whether to scale rows and columns first; operators that are no arrays or sparse matrices are taken as they are.
+        Whether to scale rows and columns first. Operators that are no arrays or sparse matrices are taken as they are,
+        and so are A and G together unless both are arrays.
     check_every : int
         Steps between two looks at the error, each two more products.
     callback : callable, optional
@@ -235,10 +236,12 @@ def linear_program(
     Halpern's iteration of the reflected primal-dual hybrid gradient map with restarts, diagonal scaling and a primal
     weight that adapts: H. Lu and J. Yang, "Restarted Halpern PDHG for linear programming", 2024; D. Applegate et al.,
     "Practical large-scale linear programming using primal-dual hybrid gradient", NeurIPS 2021. A certificate is
-    accepted where Farkas' conditions hold to `tol`, relative to what it proves: differences of iterates tend to one
-    (D. Applegate et al., "Infeasibility detection with primal-dual hybrid gradient for large-scale linear programming",
-    2021). On torch and jax `value` is differentiable, once, in all that the program is made of: x in c, y in b and h,
-    -y x^T in A and G, and the reduced costs in the bounds that carry them. The rest of the result carries none.
+    accepted where Farkas' conditions hold to `tol`, relative to what it proves: differences of iterates tend to one (D.
+    Applegate et al., "Infeasibility detection with primal-dual hybrid gradient for large-scale linear programming",
+    2021). They do so slowly at times: of random programs without a solution a few in a thousand end as ``STALLED`` or
+    with the steps instead. On torch and jax `value` is differentiable, once, in all that the program is made of: x in
+    c, y in b and h, -y x^T in A and G, and the reduced costs in the bounds that carry them. The rest of the result
+    carries none.
 
     Examples
     --------

@@ -163,7 +163,7 @@ def solve(K: Any, x: Any, y: Any, tol: Any, **options: Any) -> tuple[Any, ...]:
     error = xp.asarray(upper - lower)
     restarts = xp.astype(xp.asarray(s.inner.number(RESTARTS)), run.steps.dtype)
     ending = (error, run.steps, settle(error, tol, run.code), run.history)
-    return xp.asarray(0.5 * (lower + upper)), s.x, s.y, lower, upper, restarts, *ending
+    return xp.asarray(lower + 0.5 * error), s.x, s.y, lower, upper, restarts, *ending
 
 
 solve_dense = differentiable(game_vjp)(on_host(game_chunk)(solve))
@@ -204,8 +204,8 @@ def matrix_game(
     """Solve the zero-sum game ``min_x max_y y^T A x`` over mixed strategies.
 
     Take it for games of up to some thousands of pure strategies a side, and where bounds on the value matter more than
-    the last digit. Do not take it where the exact vertex is wanted, or for a matrix of nearly rank one: a simplex
-    method is faster there.
+    the last digit. Do not take it where the exact vertex is wanted, or for a single game of fewer than a hundred
+    strategies: a simplex method is exact and faster there.
 
     Parameters
     ----------

@@ -9,8 +9,8 @@ from ..arrays import library, like, namespace
 from ..operators import CSR, Dense
 from ..record import plain, record
 from .products import forward, transposed
+from .products import scaled as unit
 from .program_steps import Program
-from .residuals import norm
 from .resolvents import Box
 from .saddle_steps import SaddleTask
 from .scaling import scaled, scaled_csr
@@ -59,6 +59,22 @@ def joined(A: Any, G: Any, c: Any, batch: tuple[int, ...]) -> tuple[Any, int]:
     return Dense(xp.concat(arrays, axis=-2)), rows
 
 
+def length(x: Any) -> Any:
+    """|x|, whose square may overflow."""
+    return namespace(x).asarray(unit(x)[1])
+
+
+def evened(c: Any, q: Any) -> Any:
+    """A power of two to multiply the columns with, and to divide the rows by, so that |c| is about |q|.
+
+    That leaves the matrix alone. The primal weight then has its whole range on either side, whatever the units are.
+    """
+    xp = namespace(c)
+    known, one = (c > 0) & (q > 0), xp.ones_like(c)
+    apart = xp.log2(xp.where(known, q, one)) - xp.log2(xp.where(known, c, one))
+    return xp.asarray(2.0 ** xp.round(0.5 * apart))
+
+
 def program_of(c: Any, A: Any, b: Any, G: Any, h: Any, bounds: Any, batch: tuple[int, ...], scaling: bool) -> Program:
     """The program, and its scaled form."""
     xp, n = namespace(c), int(c.shape[-1])
@@ -74,10 +90,12 @@ def program_of(c: Any, A: Any, b: Any, G: Any, h: Any, bounds: Any, batch: tuple
         inner = Dense(array)
     elif scaling and isinstance(K, CSR):
         inner, rows, columns = scaled_csr(K)
+    ratio = evened(length(columns * c), length(rows * q))
+    columns, rows = columns * ratio[..., None], rows / ratio[..., None]
     floor = xp.concat(
         [xp.full((*batch, equalities), -math.inf, **like(c)), xp.zeros((*batch, m - equalities), **like(c))], axis=-1
     )
     box = Box(lower / columns, upper / columns)
     task = SaddleTask(inner, columns * c, rows * q, box, Box(floor, math.inf), sign=-1.0, reach=REACH, shrink=SHRINK)
-    sizes = (1.0 + norm(c), 1.0 + norm(q))
+    sizes = (1.0 + length(c), 1.0 + length(q))
     return Program(K, c, q, lower, upper, rows, columns, *sizes, task, equalities)

@@ -21,6 +21,10 @@ from .saddle_steps import MAPPED, SaddleState, SaddleTask, dot, step
 __all__ = ["Errors", "Program", "ProgramState", "errors", "infeasible", "looked", "program_chunk", "verdict"]
 
 
+NOISE = 100.0  # units of rounding of its terms, above which a sum is positive
+ALIKE = 10.0  # times the tolerance a certificate may miss in scaled data, where a tiny row is as good as any other
+
+
 @record
 class Program:
     """The program as it was given, its scaled form `task`, and the diagonals: x = columns * scaled x, y likewise."""
@@ -71,11 +75,12 @@ def carried(r: Any, p: Program) -> Any:
     return xp.where(kept, r, xp.zeros_like(r))
 
 
-def bounded(r: Any, p: Program) -> Any:
-    """The least of r x over the bounds, for reduced costs that they can carry."""
+def bounded(r: Any, p: Program, measure: Any = None) -> Any:
+    """The least of r x over the bounds, for reduced costs that they can carry; or the sum of a measure of its terms."""
     xp = namespace(r)
     at = xp.where(r > 0, p.lower, p.upper)
-    return xp.asarray(xp.sum(xp.where(r == 0, xp.zeros_like(r), r * xp.where(r == 0, xp.zeros_like(r), at)), axis=-1))
+    terms = xp.where(r == 0, xp.zeros_like(r), r * xp.where(r == 0, xp.zeros_like(r), at))
+    return xp.asarray(xp.sum(terms if measure is None else measure(terms), axis=-1))
 
 
 def shortfall(image: Any, target: Any, p: Program) -> Any:
@@ -103,9 +108,10 @@ def primal_ray(dx: Any, p: Program, tol: Any) -> tuple[Any, Any]:
     xp = namespace(dx)
     d = xp.where(xp.isfinite(p.lower), xp.clip(dx, min=0.0), dx)
     d = xp.where(xp.isfinite(p.upper), xp.clip(d, max=0.0), d)
-    fall = -dot(p.c, d)
-    amiss = norm(shortfall(forward(p.K, d), 0.0 * p.q, p))
-    return d, xp.asarray((fall > 0) & (amiss * p.size_c <= tol * fall))
+    fall, rounding = -dot(p.c, d), NOISE * xp.finfo(d.dtype).eps * dot(xp.abs(p.c), xp.abs(d))
+    amiss = shortfall(forward(p.K, d), 0.0 * p.q, p)
+    small = norm(p.rows * amiss) <= ALIKE * tol * norm(d / p.columns)
+    return d, xp.asarray((fall > rounding) & (norm(amiss) * p.size_c <= tol * fall) & small)
 
 
 def dual_ray(dy: Any, p: Program, tol: Any) -> tuple[Any, Any]:
@@ -115,7 +121,10 @@ def dual_ray(dy: Any, p: Program, tol: Any) -> tuple[Any, Any]:
     r = -transposed(p.K, v)
     reduced = carried(r, p)
     gain = dot(p.q, v) + bounded(reduced, p)
-    return v, xp.asarray((gain > 0) & (norm(r - reduced) * p.size_q <= tol * gain))
+    rounding = NOISE * xp.finfo(v.dtype).eps * (dot(xp.abs(p.q), xp.abs(v)) + bounded(reduced, p, xp.abs))
+    amiss = r - reduced
+    small = norm(p.columns * amiss) <= ALIKE * tol * norm(v / p.rows)
+    return v, xp.asarray((gain > rounding) & (norm(amiss) * p.size_q <= tol * gain) & small)
 
 
 def infeasible(s: SaddleState, p: Program, tol: Any) -> tuple[Any, Any, Any]:

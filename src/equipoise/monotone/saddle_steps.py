@@ -164,18 +164,21 @@ def step(s: SaddleState, task: SaddleTask) -> SaddleState:
     met = xp.maximum(met, moved(moving, share, met))
     metric = xp.sqrt(xp.clip(square, min=0.0))
     first = moved(xp.asarray(j == 0), metric, first)
+    # A size that is large enough allows NEAR. Where it is too small, movements grow that the metric is blind to, with
+    # a cross term as large as the parts. Short of a proof, some steps beyond it are worth more than they cost.
     allowed = xp.where(j < LEAST, xp.ones_like(parts), xp.full_like(parts, NEAR))
     small = xp.asarray(cross > allowed * parts + doubt)  # the size was taken too small
     due = (metric <= MUCH * first) | ((metric <= LITTLE * first) & (metric > last))
     due = due | (j >= SHARE * k + LEAST)
     again = xp.asarray(due & (j > 0))
+    fallen = xp.asarray(again & (metric <= FALLEN * first))
 
     numbers = (
         moved(again, xp.zeros_like(metric), j + 1.0),
         k + 1.0,
         first,
         metric,
-        balanced(mapped, anchor, weight, again & (metric <= FALLEN * first), task.reach) if task.reach > 1.0 else weight,
+        balanced(mapped, anchor, weight, fallen, task.reach) if task.reach > 1.0 else weight,
         resized(size, met, small, again, task.shrink),
         moved(again, xp.zeros_like(met), met),
         restarts + xp.astype(again, metric.dtype),
