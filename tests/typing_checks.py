@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 import equipoise as eq
+from equipoise.monotone import GameResult, LinearProgramResult, MonotoneResult
 from equipoise.result import History
 from equipoise.sketch import LstsqResult
 from equipoise.transport import TransportResult, sinkhorn
@@ -50,6 +51,17 @@ def of_a_sketch(A: torch.Tensor, b: Float) -> None:
     assert_type(result.x, torch.Tensor)
     assert_type(result.coordinate_bound(0.1), torch.Tensor)
     assert_type(eq.sketch.leverage_scores(b), Float)
+
+
+def of_inclusions(A: torch.Tensor, c: Float, x: jax.Array) -> None:
+    game = eq.monotone.matrix_game(A)
+    assert_type(game, GameResult[torch.Tensor])
+    assert_type(game.value, torch.Tensor)
+    assert_type(eq.monotone.linear_program(c, G=c, h=c), LinearProgramResult[Float])
+    result = eq.monotone.halpern(lambda u: u, x, resolvent=eq.monotone.Box(0.0, 1.0))
+    assert_type(result, MonotoneResult[jax.Array])
+    sampled = eq.monotone.halpern_vr(eq.monotone.LogisticGradient(A, A), A)
+    assert_type(sampled.oracle_calls, torch.Tensor)
 
 
 def what_is_rejected(cost: Float, other: torch.Tensor) -> None:
