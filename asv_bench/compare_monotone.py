@@ -1,7 +1,7 @@
 """Speed and accuracy of the monotone family as Markdown, all sides of a row measured in turn.
 
 Run ``python asv_bench/compare_monotone.py`` with the names of some of its tables: sums, slope, loss, games, kinds, ipm,
-programs, exact. All of them take about a quarter of an hour, each at most three minutes. What is compared is told in
+programs, exact. All of them take about six minutes. What is compared is told in
 ``benchmarks/finite_sums.py``, ``games.py``, ``programs.py`` and, of the peers, ``program_peers.py``. Seconds are CPU
 seconds on one thread; "times faster" is the peer's over ours at the error that the peer has reached: higher is better.
 """

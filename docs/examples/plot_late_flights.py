@@ -62,11 +62,14 @@ for name, way in ways.items():
     epochs = result.oracle_calls / n
     print(f"{name:20} {result.error:.1e} after {epochs:3.0f} epochs, {seconds:4.1f} s, {result.status.name}")
 
-figure, ax = plt.subplots(figsize=(7.5, 4.4), layout="constrained")
+figure, (ax, clock) = plt.subplots(1, 2, figsize=(10, 4.4), sharey=True, width_ratios=[3, 2], layout="constrained")
 eq.plot.convergence(*results.values(), against="oracle_calls", labels=list(results), tol=1e-5, ax=ax)
 marks = np.arange(0, budget + 1, 10)
 ax.set_xticks(marks * n, marks)
 ax.set(xlabel="epochs", ylabel="norm of the gradient")
+eq.plot.convergence(*results.values(), against="seconds", labels=list(results), tol=1e-5, ax=clock)
+clock.set(xlabel="seconds", ylabel="")
+clock.get_legend().remove()
 
 # %%
 # What it found
