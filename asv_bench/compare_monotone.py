@@ -9,16 +9,15 @@ seconds on one thread; "times faster" is the peer's over ours at the error that 
 from __future__ import annotations
 
 import math
-import os
 import sys
 import warnings
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
 from benchmarks import finite_sums, games, programs  # first: their package holds every library to one thread
 from benchmarks.finite_sums import Measured
 from benchmarks.program_peers import Duel
+from benchmarks.tables import print_asked
 
 
 def table(*head: str) -> None:
@@ -212,14 +211,5 @@ TABLES = {
 }
 
 
-def main() -> None:
-    unknown = [name for name in sys.argv[1:] if name not in TABLES]
-    if unknown:
-        raise SystemExit(f"unknown table {unknown[0]!r}; there are {', '.join(TABLES)}")
-    print(f"numpy {np.__version__}; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores when this began")
-    for name in sys.argv[1:] or TABLES:
-        TABLES[name]()
-
-
 if __name__ == "__main__":
-    main()
+    print_asked(TABLES)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import math
-import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -30,6 +29,7 @@ from benchmarks.sketches import (
     measure,
     spectrum,
 )
+from benchmarks.tables import print_asked
 
 PEERS = ("numpy", "gelsd", "gelsy", "normal")
 
@@ -222,14 +222,5 @@ TABLES = {
 }
 
 
-def main() -> None:
-    unknown = [name for name in sys.argv[1:] if name not in TABLES]
-    if unknown:
-        raise SystemExit(f"unknown table {unknown[0]!r}; there are {', '.join(TABLES)}")
-    print(f"numpy {np.__version__}; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores when this began")
-    for name in sys.argv[1:] or TABLES:
-        TABLES[name]()
-
-
 if __name__ == "__main__":
-    main()
+    print_asked(TABLES)

@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .program_peers import FLOOR, PEERS, Answer, Duel, Program, duel
+from .program_peers import FLOOR, PEERS, Answer, Duel, Program, _Tracks, duel, duels
 
 __all__ = ["CASES", "KINDS", "compare", "game_program", "gap", "losers", "make_game"]
 
@@ -231,7 +231,7 @@ CASES = {
 }
 
 
-class AgainstPeers:
+class AgainstPeers(_Tracks):
     """Our CPU time over the peer's at its duality gap, lower is better; promised: at most 1, aim 0.33 to 0.4."""
 
     params: ClassVar = [list(CASES)]
@@ -239,34 +239,9 @@ class AgainstPeers:
 
     def setup_cache(self) -> dict[str, Duel | str]:
         needed()
-        found: dict[str, Duel | str] = {}
-        for name, (kind, n, peer) in CASES.items():
-            try:
-                found[name] = compare(make_game(kind, n), [peer])[peer]
-            except ImportError as reason:
-                found[name] = str(reason)
-        return found
+        return duels(compare, make_game, CASES)
 
     setup_cache.timeout = 900  # type: ignore[attr-defined]
-
-    def setup(self, found: dict[str, Duel | str], game: str) -> None:
-        figures = found[game]
-        if isinstance(figures, str):
-            raise NotImplementedError(figures)
-        self.figures = figures
-
-    def track_ratio(self, *case: Any) -> float:
-        return self.figures.ratio
-
-    def track_steps(self, *case: Any) -> float:
-        return float(self.figures.our_steps)
-
-    def track_gap(self, *case: Any) -> float:
-        return self.figures.our_error
-
-    track_ratio.unit = "of the peer's CPU time"  # type: ignore[attr-defined]
-    track_steps.unit = "steps"  # type: ignore[attr-defined]
-    track_gap.unit = "duality gap"  # type: ignore[attr-defined]
 
 
 class Steps:

@@ -35,7 +35,7 @@ import numpy as np
 
 from .clock import keep_freed_memory
 
-__all__ = ["FLOOR", "PEERS", "Answer", "Duel", "Program", "duel", "timed"]
+__all__ = ["FLOOR", "PEERS", "Answer", "Duel", "Program", "duel", "duels", "timed"]
 
 TOL = 1e-6  # every peer's own
 SOLVED = ("optimal", "solved")  # as they say it
@@ -238,3 +238,44 @@ def duel(
             break
     reached = solved and own_error <= 1.01 * target
     return Duel(best[0], found.steps, error, found.status, solved, best[1], own.steps, own_error, reached)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# asv
+
+
+Duels = dict[str, Duel | str]
+
+
+def duels(compare: Callable[..., dict[str, Duel]], make: Callable[[str, int], Any], cases: Any) -> Duels:
+    """The duel of every case, or why there is none, for a class's own `setup_cache`: asv tells them by their places."""
+    found: Duels = {}
+    for name, (kind, n, peer) in cases.items():
+        try:
+            found[name] = compare(make(kind, n), [peer])[peer]
+        except ImportError as reason:
+            found[name] = str(reason)
+    return found
+
+
+class _Tracks:
+    """What is tracked of the duels that `setup_cache` has made."""
+
+    def setup(self, found: Duels, case: str) -> None:
+        figures = found[case]
+        if isinstance(figures, str):
+            raise NotImplementedError(figures)
+        self.figures = figures
+
+    def track_ratio(self, *case: Any) -> float:
+        return self.figures.ratio
+
+    def track_steps(self, *case: Any) -> float:
+        return float(self.figures.our_steps)
+
+    def track_error(self, *case: Any) -> float:
+        return self.figures.our_error
+
+    track_ratio.unit = "of the peer's CPU time"  # type: ignore[attr-defined]
+    track_steps.unit = "steps"  # type: ignore[attr-defined]
+    track_error.unit = "gap of a game, relative error of a program"  # type: ignore[attr-defined]

@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .program_peers import FLOOR, PEERS, Answer, Duel, Program, duel
+from .program_peers import FLOOR, PEERS, Answer, Duel, Program, _Tracks, duel, duels
 
 __all__ = ["CASES", "KINDS", "compare", "kkt_error", "make_program"]
 
@@ -184,7 +184,7 @@ CASES = {f"{kind}-{n}": (kind, n, "mpax") for kind in KINDS for n in (400,)}
 CASES |= {f"{kind}-1000": (kind, 1000, "mpax") for kind in ("equality", "inequality")}
 
 
-class AgainstPeers:
+class AgainstPeers(_Tracks):
     """Our CPU time over the peer's at its error, lower is better; promised: at most 1."""
 
     params: ClassVar = [list(CASES)]
@@ -192,34 +192,9 @@ class AgainstPeers:
 
     def setup_cache(self) -> dict[str, Duel | str]:
         needed()
-        found: dict[str, Duel | str] = {}
-        for name, (kind, n, peer) in CASES.items():
-            try:
-                found[name] = compare(make_program(kind, n), [peer])[peer]
-            except ImportError as reason:
-                found[name] = str(reason)
-        return found
+        return duels(compare, make_program, CASES)
 
     setup_cache.timeout = 900  # type: ignore[attr-defined]
-
-    def setup(self, found: dict[str, Duel | str], program: str) -> None:
-        figures = found[program]
-        if isinstance(figures, str):
-            raise NotImplementedError(figures)
-        self.figures = figures
-
-    def track_ratio(self, *case: Any) -> float:
-        return self.figures.ratio
-
-    def track_steps(self, *case: Any) -> float:
-        return float(self.figures.our_steps)
-
-    def track_error(self, *case: Any) -> float:
-        return self.figures.our_error
-
-    track_ratio.unit = "of the peer's CPU time"  # type: ignore[attr-defined]
-    track_steps.unit = "steps"  # type: ignore[attr-defined]
-    track_error.unit = "relative"  # type: ignore[attr-defined]
 
 
 class Steps:

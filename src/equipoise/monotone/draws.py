@@ -11,18 +11,21 @@ without a loop, which a compiled program could not leave early.
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from ..arrays import like, namespace
+from ..arrays import library, like, namespace
 from ..backend import of
+from ..iterate import repeat
 from ..random import Stream, words_of
-from ..record import record, static
+from ..record import leaves, record, static
 from .finite_sum import picked
 
-__all__ = ["Draws", "coins", "indices", "plan", "waiting"]
+__all__ = ["Draws", "coins", "indices", "plan", "sampled", "waiting"]
 
 COINS = np.uint32(2**31)  # the block of refreshes; samples of more than 2^33 components there are none
 WORDS = 2.0**32
@@ -87,3 +90,35 @@ def indices(draws: Draws, summed: Any, steps: Any) -> Any:
     words = words_of(steps[:, None], blocks[None, :], draws.key, stream=int(Stream.MONOTONE))
     words = xp.reshape(words, (steps.shape[0], 4 * blocks.shape[0]))[:, : draws.batch]
     return xp.astype(picked(summed, words), xp.int32)
+
+
+def numbers(s: Any, count: Any) -> Any:
+    """The numbers of the next `count` steps, shape (count,), of those members that have not ended and lag behind."""
+    xp = namespace(leaves(s)[0])  # a counter may have become a number of numpy's
+    t = xp.asarray(xp.max(s.t))
+    return xp.arange(1, count + 1, **like(t)) + t
+
+
+@functools.cache
+def drawing(step: Callable[[Any, Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """The step with a sample that it draws itself, for loops that a compiler writes."""
+
+    def with_sample(s: Any, task: Any) -> Any:
+        return step(s, task, indices(task.draws, task.summed, numbers(s, 1))[0, ...])
+
+    return with_sample
+
+
+def sampled(step: Callable[[Any, Any, Any], Any], s: Any, task: Any, count: Any) -> Any:
+    """`count` steps ``step(s, task, idx)`` from a state that counts them in `t`, each with the sample of its number.
+
+    Where `count` is an array that a transformation traces, every step draws its own sample; else all are drawn at once.
+    """
+    if library(count):
+        return repeat(drawing(step), s, task, count)
+    if count == 0:
+        return s
+    samples = indices(task.draws, task.summed, numbers(s, count))
+    for j in range(count):
+        s = step(s, task, samples[j, ...])
+    return s

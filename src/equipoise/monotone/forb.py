@@ -11,13 +11,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from ..arrays import like, namespace
+from ..arrays import namespace
 from ..backend import of
-from ..iterate import repeat
 from ..kernel import kernel
 from ..record import leaves, map_arrays, plain, record
 from .anchored import moved, wider
-from .draws import Draws, indices, waiting
+from .draws import Draws, sampled, waiting
 from .page import counter
 from .residuals import residual
 
@@ -124,12 +123,6 @@ def event(s: ForbState, task: ForbTask) -> ForbState:
     )
 
 
-def sampling_step(s: ForbState, task: ForbTask) -> ForbState:
-    """An inner step that draws its own sample, for loops that a compiler writes."""
-    xp = namespace(s.u)
-    return inner_step(s, task, indices(task.draws, task.summed, xp.reshape(xp.max(s.t) + 1, (1,)))[0, ...])
-
-
 @kernel("monotone.forb_chunk")
 def forb_chunk(state: ForbState, task: ForbTask, limit: Any, tol: Any) -> tuple[Any, Any, Any]:
     """The inner steps up to the next event of any member, `limit` at most."""
@@ -140,14 +133,11 @@ def forb_chunk(state: ForbState, task: ForbTask, limit: Any, tol: Any) -> tuple[
     count = xp.asarray(xp.min(xp.minimum(s.left, s.until)))
     if of(s.u).traced([*leaves(s), count]):
         count = xp.minimum(count, xp.asarray(limit, dtype=count.dtype))
-        s = event(repeat(sampling_step, s, task, count), task)
+        s = event(sampled(inner_step, s, task, count), task)
         s = map_arrays(lambda new, old: xp.where(count > 0, new, old), s, state)
         return s, count, s.error
     steps = min(int(count), int(limit))
-    t = xp.asarray(xp.max(s.t))
-    samples = indices(task.draws, task.summed, xp.arange(1, steps + 1, **like(t)) + t)
-    for j in range(steps):
-        s = inner_step(s, task, samples[j, ...])
+    s = sampled(inner_step, s, task, steps)
     if steps == int(count):  # else the limit came first
         s = event(s, task)
     return s, steps, s.error

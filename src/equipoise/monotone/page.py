@@ -12,12 +12,11 @@ from typing import Any
 
 from ..arrays import like, namespace
 from ..backend import of
-from ..iterate import repeat
 from ..kernel import kernel
 from ..random import mulhi
 from ..record import leaves, map_arrays, plain, record, static
 from .anchored import anchored, moved
-from .draws import Draws, coins, indices, waiting
+from .draws import Draws, coins, sampled, waiting
 from .residuals import residual
 
 __all__ = ["PageState", "PageTask", "begin", "counter", "page_chunk"]
@@ -170,12 +169,6 @@ def until_refresh(t: Any, number: Any, task: PageTask) -> Any:
     return xp.where(soonest < 2**30, soonest - t, xp.clip(t, min=task.first) - t + later)
 
 
-def sampling_step(s: PageState, task: PageTask) -> PageState:
-    """An estimator step that draws its own sample, for loops that a compiler writes."""
-    xp = namespace(s.u)
-    return estimated(s, task, indices(task.draws, task.summed, xp.reshape(xp.max(s.t) + 1, (1,)))[0, ...])
-
-
 @kernel("monotone.page_chunk")
 def page_chunk(state: PageState, task: PageTask, limit: Any, tol: Any) -> tuple[Any, Any, Any]:
     """The steps up to the next refresh, `limit` at most, of which the last one ends with all of F."""
@@ -187,14 +180,9 @@ def page_chunk(state: PageState, task: PageTask, limit: Any, tol: Any) -> tuple[
     count = until_refresh(t, xp.asarray(xp.max(s.number)), task)
     if of(s.u).traced([*leaves(s), count]):
         count = xp.minimum(count, xp.asarray(limit, dtype=count.dtype))
-        s = rescued(refreshed(repeat(sampling_step, s, task, count - 1), task), task)
+        s = rescued(refreshed(sampled(estimated, s, task, count - 1), task), task)
         s = map_arrays(lambda new, old: xp.where(count > 0, new, old), s, state)
         return s, count, s.error
     steps = min(int(count), int(limit))
-    if steps > 1:
-        numbers = xp.arange(1, steps, **like(t)) + t
-        samples = indices(task.draws, task.summed, numbers)
-        for j in range(steps - 1):
-            s = estimated(s, task, samples[j, ...])
-    s = rescued(refreshed(s, task), task)
+    s = rescued(refreshed(sampled(estimated, s, task, steps - 1), task), task)
     return s, steps, s.error

@@ -25,6 +25,13 @@ class OracleHistory(History[A], Generic[A]):
     oracle_calls: A
 
 
+def told(result: Outcome[A], answer: str, *more: str) -> str:
+    """A result in a line: what was found, how well, in how many steps, and how it ended."""
+    status = getattr(result.status, "name", "traced")
+    parts = (answer, f"error {result.error}", f"steps {result.steps}", *more, status)
+    return f"{type(result).__name__}({', '.join(parts)})"
+
+
 @record
 class MonotoneResult(Outcome[A], Generic[A]):
     """A zero of F + G, or as far as a method came.
@@ -53,11 +60,7 @@ class MonotoneResult(Outcome[A], Generic[A]):
     restarts: A
 
     def __repr__(self) -> str:
-        status = getattr(self.status, "name", "traced")
-        return (
-            f"MonotoneResult(u {shape_text(self.u)}, error {self.error}, steps {self.steps}, "
-            f"oracle_calls {self.oracle_calls}, {status})"
-        )
+        return told(self, f"u {shape_text(self.u)}", f"oracle_calls {self.oracle_calls}")
 
 
 def advice(result: MonotoneResult[Any]) -> str:
@@ -95,9 +98,7 @@ class GameResult(Outcome[A], Generic[A]):
     restarts: A
 
     def __repr__(self) -> str:
-        shapes = f"x {shape_text(self.x)}, y {shape_text(self.y)}"
-        status = getattr(self.status, "name", "traced")
-        return f"GameResult({shapes}, value {self.value}, error {self.error}, steps {self.steps}, {status})"
+        return told(self, f"x {shape_text(self.x)}, y {shape_text(self.y)}, value {self.value}")
 
 
 @record
@@ -136,6 +137,4 @@ class LinearProgramResult(Outcome[A], Generic[A]):
     restarts: A
 
     def __repr__(self) -> str:
-        shapes = f"x {shape_text(self.x)}, y {shape_text(self.y)}"
-        status = getattr(self.status, "name", "traced")
-        return f"LinearProgramResult({shapes}, value {self.value}, error {self.error}, steps {self.steps}, {status})"
+        return told(self, f"x {shape_text(self.x)}, y {shape_text(self.y)}, value {self.value}")

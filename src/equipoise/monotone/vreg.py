@@ -9,12 +9,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from ..arrays import like, namespace
+from ..arrays import namespace
 from ..backend import of
-from ..iterate import repeat
 from ..kernel import kernel
 from ..record import leaves, map_arrays, plain, record
-from .draws import Draws, indices, waiting
+from .draws import Draws, sampled, waiting
 from .page import counter
 from .residuals import residual
 
@@ -68,12 +67,6 @@ def moved_snapshot(s: VregState, task: VregTask) -> VregState:
     return replace(s, snapshot=s.z, image=image, number=s.number + 1, error=error)
 
 
-def sampling_step(s: VregState, task: VregTask) -> VregState:
-    """A step that draws its own sample, for loops that a compiler writes."""
-    xp = namespace(s.z)
-    return inner_step(s, task, indices(task.draws, task.summed, xp.reshape(xp.max(s.t) + 1, (1,)))[0, ...])
-
-
 @kernel("monotone.vreg_chunk")
 def vreg_chunk(state: VregState, task: VregTask, limit: Any, tol: Any) -> tuple[Any, Any, Any]:
     """The steps up to the next snapshot, `limit` at most."""
@@ -83,13 +76,9 @@ def vreg_chunk(state: VregState, task: VregTask, limit: Any, tol: Any) -> tuple[
     count = waiting(task.draws, xp.asarray(xp.max(s.number)))
     if of(s.z).traced([*leaves(s), count]):
         count = xp.minimum(count, xp.asarray(limit, dtype=count.dtype))
-        s = moved_snapshot(repeat(sampling_step, s, task, count), task)
+        s = moved_snapshot(sampled(inner_step, s, task, count), task)
         s = map_arrays(lambda new, old: xp.where(count > 0, new, old), s, state)
         return s, count, s.error
     steps = min(int(count), int(limit))
-    t = xp.asarray(xp.max(s.t))
-    samples = indices(task.draws, task.summed, xp.arange(1, steps + 1, **like(t)) + t)
-    for j in range(steps):
-        s = inner_step(s, task, samples[j, ...])
-    s = moved_snapshot(s, task)
+    s = moved_snapshot(sampled(inner_step, s, task, steps), task)
     return s, steps, s.error
