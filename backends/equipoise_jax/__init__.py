@@ -30,7 +30,11 @@ __all__ = ["BACKEND"]
 class Jax(Eager):
     """Compiled loops and bodies; nothing is read on the host under a transformation."""
 
-    kernels: Mapping[str, str] = {"array.index_sum": "equipoise_jax.arrays:index_sum"}
+    kernels: Mapping[str, str] = {
+        "array.index_sum": "equipoise_jax.arrays:index_sum",
+        "array.normal_cdf": "equipoise_jax.arrays:normal_cdf",
+        "array.running_maximum": "equipoise_jax.arrays:running_maximum",
+    }
     borrows: Collection[str] = frozenset(
         {
             "linear.cg",
@@ -46,6 +50,14 @@ class Jax(Eager):
             "monotone.project_simplex",
             "monotone.vreg_chunk",
             "operators.csr_product",
+            "quasimetric.iqe",
+            "quasimetric.iqe_grad",
+            "quasimetric.iqe_pairwise",
+            "quasimetric.iqe_pairwise_grad",
+            "quasimetric.pqe",
+            "quasimetric.pqe_grad",
+            "quasimetric.pqe_pairwise",
+            "quasimetric.pqe_pairwise_grad",
             "sketch.gram",
             "sketch.judge",
             "sketch.least_squares",

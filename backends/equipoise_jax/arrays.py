@@ -5,8 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 import jax.numpy as jnp
+import jax.scipy.special
+from jax import lax
 
 
 def index_sum(values: Any, index: Any, *, size: int) -> Any:
     """Override of ``array.index_sum``; works under a transformation too."""
     return jnp.zeros((*values.shape[:-1], size), dtype=values.dtype).at[..., index].add(values)
+
+
+def normal_cdf(x: Any) -> Any:
+    """Override of ``array.normal_cdf``."""
+    return jax.scipy.special.ndtr(x)
+
+
+def running_maximum(x: Any) -> Any:
+    """Override of ``array.running_maximum``."""
+    return lax.cummax(x, axis=x.ndim - 1)

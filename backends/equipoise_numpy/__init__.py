@@ -19,6 +19,7 @@ __all__ = ["BACKEND"]
 _PLAIN = {
     "array.index_sum": "equipoise_numpy.arrays:index_sum",
     "monotone.power": "equipoise_numpy.power:power_growth",
+    "array.running_maximum": "equipoise_numpy.arrays:running_maximum",
     "sketch.gram": "equipoise_numpy.panels:gram",
     "sketch.judge": "equipoise_numpy.least_squares:judge",
     "sketch.least_squares": "equipoise_numpy.least_squares:least_squares",

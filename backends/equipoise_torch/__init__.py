@@ -24,6 +24,8 @@ class Torch(Eager):
 
     kernels: Mapping[str, str] = {
         "array.index_sum": "equipoise_torch.arrays:index_sum",
+        "array.normal_cdf": "equipoise_torch.arrays:normal_cdf",
+        "array.running_maximum": "equipoise_torch.arrays:running_maximum",
         "linear.sor_red_black": "equipoise_torch.linear:packed_sweeps",
         "transport.apply": "equipoise_torch.transport:apply",
         "transport.log_sweeps": "equipoise_torch.transport:log_sweeps",

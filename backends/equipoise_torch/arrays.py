@@ -9,3 +9,13 @@ def index_sum(values: torch.Tensor, index: torch.Tensor, *, size: int) -> torch.
     """Override of ``array.index_sum``."""
     out = torch.zeros((*values.shape[:-1], size), dtype=values.dtype, device=values.device)
     return out.index_add(-1, index, values)
+
+
+def normal_cdf(x: torch.Tensor) -> torch.Tensor:
+    """Override of ``array.normal_cdf``."""
+    return torch.special.ndtr(x)
+
+
+def running_maximum(x: torch.Tensor) -> torch.Tensor:
+    """Override of ``array.running_maximum``."""
+    return torch.cummax(x, dim=-1).values

@@ -1,0 +1,259 @@
+"""Poisson quasimetrics of pairs: the portable bodies behind :func:`pqe`, and their derivatives.
+
+A component of two points is the probability that a Poisson process leaves points in one random set and none outside of
+it in the other. For half-lines under Lebesgue's measure that is 1 - exp(-mean_j max(u_j - v_j, 0)). For Gaussian shapes
+under a Gaussian measure every latent has two rates, the masses of what one shape has beyond the other, and
+
+    p = 1 - prod_j (1 - L(r1_j, r2_j)),    L = Pr[Poisson(r1) > Poisson(r2)].
+
+The rates are differences: the mass T(u) of a shape less the mass I that both share. With the points' own part of I,
+c = T Phi(z), they are r1 = T(u) Phi(-z_u) - c_v, exactly 0 where the points agree. In the derivative the terms from
+their midpoint cancel, where the two densities are equal.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ..arrays import library, namespace
+from ..kernel import kernel
+from ..record import record
+from .normal import normal_cdf
+from .pairs import summed_to
+from .panels import all_pairs, all_slopes, merge, split
+from .poisson import exceedance, exceedance_slopes
+
+__all__ = ["MEASURES", "pqe_all", "pqe_all_slopes", "pqe_pairs", "pqe_pairs_slopes"]
+
+MEASURES = ("lebesgue", "gaussian")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Rates under a Gaussian measure
+
+
+@record
+class Side:
+    """What a point brings: the mass T of its shape, on which side it stands, z, Phi(-z), and its part of the mass."""
+
+    m: Any
+    mass: Any
+    sign: Any
+    z: Any
+    out: Any
+    common: Any
+
+
+def side(m: Any, mid: Any, sign: Any, variance: Any) -> Side:
+    xp = namespace(m)
+    spread = 1.0 + variance
+    mass = xp.exp(-0.5 * m * (m / spread)) / root(xp, 2.0 * math.pi * spread)
+    w = variance / spread
+    z = sign * ((mid - m * w) / root(xp, w))
+    return Side(m, mass, sign, z, normal_cdf(-z), mass * normal_cdf(z))
+
+
+def root(xp: Any, x: Any) -> Any:
+    return xp.sqrt(x) if library(x) else math.sqrt(x)
+
+
+def sides(u: Any, v: Any, variance: Any) -> tuple[Side, Side]:
+    """Both points, (..., k, l)."""
+    xp = namespace(u, v)
+    mid = 0.5 * u + 0.5 * v
+    sign = xp.where(u >= v, xp.ones_like(mid), -xp.ones_like(mid))
+    return side(u + 0.0 * mid, mid, sign, variance), side(v + 0.0 * mid, mid, -sign, variance)
+
+
+def excess(one: Side, other: Side, width: int) -> Any:
+    """(T(u) - I)/l, the rate but for its scale; rounding may make it negative."""
+    return (one.mass * one.out - other.common) / float(width)
+
+
+def clamped(x: Any) -> Any:
+    xp = namespace(x)
+    return xp.maximum(x, xp.zeros_like(x))
+
+
+def rate_slopes(side: Side, variance: Any, width: int) -> tuple[Any, Any]:
+    """How a point moves its own excess, and how the other's."""
+    xp = namespace(side.m)
+    spread = 1.0 + variance
+    steep = -side.m * (side.mass / spread)
+    edge = side.mass * density(side.z) * side.sign * root(xp, variance / spread)
+    return (steep * side.out + edge) / float(width), (edge - steep * (1.0 - side.out)) / float(width)
+
+
+def density(z: Any) -> Any:
+    xp = namespace(z)
+    return xp.exp(-0.5 * z * z) * (1.0 / math.sqrt(2.0 * math.pi))
+
+
+def variance_slopes(side: Side, mid: Any, variance: Any, width: int) -> tuple[Any, Any]:
+    """The derivatives of T Phi(-z) and of T Phi(z) with respect to the variance, over l."""
+    xp = namespace(side.m)
+    spread = 1.0 + variance
+    w = variance / spread
+    there = side.mass > 0
+    mass = xp.where(there, side.mass * ((side.m * side.m) / spread - 1.0) / (2.0 * spread), xp.zeros_like(side.mass))
+    turn = -side.sign * (mid + side.m * w) / (2.0 * w * root(xp, w) * spread * spread)
+    edge = xp.where(there, side.mass * density(side.z) * turn, xp.zeros_like(side.mass))
+    return (mass * side.out - edge) / float(width), (mass * (1.0 - side.out) + edge) / float(width)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# One pair, broadcast
+
+
+def probabilities(u: Any, v: Any, variance: Any, scale: Any, k: int, measure: str, terms: int) -> Any:
+    """p_i, shape (..., k)."""
+    xp = namespace(u, v)
+    u, v = split(u, k), split(v, k)
+    width = u.shape[-1]
+    if measure == "lebesgue":
+        return -xp.expm1(-xp.sum(clamped(u - v), axis=-1) / float(width))
+    one, other = sides(u, v, variance)
+    r1, r2 = (clamped(scale * excess(*pair, width)) for pair in ((one, other), (other, one)))
+    return -xp.expm1(xp.sum(xp.log1p(-exceedance(r1, r2, terms)), axis=-1))
+
+
+def weighed(parts: Any, weights: Any) -> Any:
+    """sum_i w_i p_i, in the dtype of p."""
+    xp = namespace(parts)
+    return xp.asarray(xp.sum(parts if weights is None else parts * xp.astype(weights, parts.dtype), axis=-1))
+
+
+def pair_distances(
+    u: Any, v: Any, weights: Any, variance: Any, scale: Any, *, components: int, measure: str, terms: int
+) -> Any:
+    """The distances of pairs."""
+    variance, scale = latent(variance, u), latent(scale, u)
+    return weighed(probabilities(u, v, variance, scale, components, measure, terms), weights)
+
+
+def latent(x: Any, beside: Any) -> Any:
+    """A parameter in the dtype of the points."""
+    return namespace(beside).astype(x, beside.dtype) if library(x) else x
+
+
+def pair_slopes(
+    g: Any, u: Any, v: Any, weights: Any, variance: Any, scale: Any, *, components: int, measure: str, terms: int
+) -> tuple[Any, Any, Any]:
+    """The derivatives of each pair: to u and to v, (..., D), and beside each other to weights, variance and scale.
+
+    Those of variance and scale have D entries each, and are there under a Gaussian measure only.
+    """
+    xp = namespace(u, v)
+    variance, scale = latent(variance, u), latent(scale, u)
+    k = components
+    u, v = split(u, k), split(v, k)
+    each = xp.broadcast_to(g[..., None], (*g.shape, k))
+    weighted = each if weights is None else each * xp.astype(weights, g.dtype)
+    if measure == "lebesgue":
+        apart = u - v
+        mean = xp.sum(clamped(apart), axis=-1) / float(u.shape[-1])
+        slope = (weighted * xp.exp(-mean) / float(u.shape[-1]))[..., None]
+        gu = xp.where(apart > 0, slope, xp.zeros_like(apart))
+        return merge(gu), merge(-gu), each * -xp.expm1(-mean)
+    p, gu, gv, more = gaussian_slopes(weighted[..., None], u, v, variance, scale, terms)
+    return merge(gu), merge(gv), xp.concat([each * p, *map(merge, more)], axis=-1)
+
+
+def others(exceeds: Any) -> tuple[Any, Any]:
+    """p = 1 - prod_j (1 - L_j), and the product without each of its factors; any of them may be 0."""
+    xp = namespace(exceeds)
+    sure = exceeds >= 1
+    zero = xp.zeros_like(exceeds)
+    logs = xp.log1p(-xp.where(sure, zero, exceeds))
+    total = xp.sum(logs, axis=-1, keepdims=True)
+    count = xp.sum(xp.astype(sure, xp.int32), axis=-1, keepdims=True)
+    rest = xp.exp(total - logs)
+    rest = xp.where(count - xp.astype(sure, count.dtype) == 0, rest, zero)
+    p = xp.where(count == 0, -xp.expm1(total), xp.ones_like(total))
+    return p[..., 0], rest
+
+
+def gaussian_slopes(g: Any, u: Any, v: Any, variance: Any, scale: Any, terms: int) -> tuple[Any, Any, Any, list[Any]]:
+    """p, and the derivatives to u, v, variance and scale, all (..., k, l), for the cotangent of p, (..., k, 1)."""
+    xp = namespace(u, v)
+    width = u.shape[-1]
+    one, other = sides(u, v, variance)
+    base1, base2 = excess(one, other, width), excess(other, one, width)
+    r1, r2 = clamped(scale * base1), clamped(scale * base2)
+    p, rest = others(exceedance(r1, r2, terms))
+    equal, above = exceedance_slopes(r1, r2, terms)
+    zero = xp.zeros_like(base1)
+    g1 = xp.where(base1 > 0, g * rest * equal, zero)  # to the rates
+    g2 = xp.where(base2 > 0, -g * rest * above, zero)
+    (own_u, across_u), (own_v, across_v) = rate_slopes(one, variance, width), rate_slopes(other, variance, width)
+    gu = scale * (g1 * own_u + g2 * across_u)
+    gv = scale * (g2 * own_v + g1 * across_v)
+    mid = 0.5 * u + 0.5 * v
+    (out_u, in_u), (out_v, in_v) = (variance_slopes(x, mid, variance, width) for x in (one, other))
+    of_variance = scale * (g1 * (out_u - in_v) + g2 * (out_v - in_u))
+    return p, gu, gv, [of_variance, g1 * base1 + g2 * base2]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Kernels
+
+
+def pull_pairs(cotangent: Any, out: Any, args: tuple[Any, ...], **settings: Any) -> tuple[Any, ...]:
+    """The rule of `pqe_pairs`."""
+    return (None,) * 5 if cotangent is None else tuple(pqe_pairs_slopes(cotangent, *args, **settings))
+
+
+def pull_all(cotangent: Any, out: Any, args: tuple[Any, ...], **settings: Any) -> tuple[Any, ...]:
+    """The rule of `pqe_all`."""
+    return (None,) * 5 if cotangent is None else tuple(pqe_all_slopes(cotangent, *args, **settings))
+
+
+def of_parameters(more: Any, k: int, weights: Any, variance: Any, scale: Any) -> tuple[Any, ...]:
+    """The derivatives with respect to the parameters that are arrays, of their shapes and dtypes; None for others."""
+    xp = namespace(more)
+    D = (more.shape[0] - k) // 2
+    found = [None if weights is None else xp.astype(more[:k], weights.dtype)]
+    for x, start in ((variance, k), (scale, k + D)):
+        if not library(x):
+            found.append(None)
+            continue
+        summed = summed_to(xp.reshape(more[start : start + D], (k, D // k)), tuple(x.shape))
+        found.append(xp.astype(summed, x.dtype))
+    return tuple(found)
+
+
+@kernel("quasimetric.pqe", vjp=pull_pairs)
+def pqe_pairs(u: Any, v: Any, weights: Any, variance: Any, scale: Any, **settings: Any) -> Any:
+    """The distances of pairs (..., D) and (..., D) of one shape, (...).
+
+    The settings are `components`, `measure`, and `terms`, those of the series of a Gaussian measure. Weights are None
+    or (k,); variance and scale are None, numbers, or broadcast to (k, l).
+    """
+    return pair_distances(u, v, weights, variance, scale, **settings)
+
+
+@kernel("quasimetric.pqe_grad")
+def pqe_pairs_slopes(g: Any, u: Any, v: Any, weights: Any, variance: Any, scale: Any, **settings: Any) -> Any:
+    """The derivatives of ``sum(g * pqe_pairs(...))`` with respect to all five arguments, None for those not arrays."""
+    xp = namespace(u)
+    gu, gv, more = pair_slopes(g, u, v, weights, variance, scale, **settings)
+    summed = xp.sum(more, axis=tuple(range(more.ndim - 1)))
+    return gu, gv, *of_parameters(summed, settings["components"], weights, variance, scale)
+
+
+@kernel("quasimetric.pqe_pairwise", vjp=pull_all)
+def pqe_all(u: Any, v: Any, weights: Any, variance: Any, scale: Any, **settings: Any) -> Any:
+    """The distances of all pairs of (..., n, D) and (..., m, D), (..., n, m)."""
+    return all_pairs(lambda x, y: pair_distances(x, y, weights, variance, scale, **settings), u, v)
+
+
+@kernel("quasimetric.pqe_pairwise_grad")
+def pqe_all_slopes(g: Any, u: Any, v: Any, weights: Any, variance: Any, scale: Any, **settings: Any) -> Any:
+    """The derivatives of ``sum(g * pqe_all(...))`` with respect to all five arguments, None for those not arrays."""
+
+    def slopes(h: Any, x: Any, y: Any) -> tuple[Any, Any, Any]:
+        return pair_slopes(h, x, y, weights, variance, scale, **settings)
+
+    gu, gv, more = all_slopes(slopes, g, u, v)
+    return gu, gv, *of_parameters(more, settings["components"], weights, variance, scale)
