@@ -1,0 +1,276 @@
+"""Interval quasimetrics of pairs: every pair has an order of its own, so that 64 pairs are sorted at once.
+
+A component of 64 pairs is laid out as (l, 64). Batcher's odd-even merge network (K. E. Batcher, *Sorting networks and
+their applications*, 1968) sorts it by the same exchanges for all pairs, each a few vector instructions; widths that are
+no power of two leave out the exchanges with what they would be filled up with, which would never move. Above a width of
+64, where the network grows faster than sorting does, numpy sorts.
+
+For derivatives the places of the left ends are sorted too, as numbers of the same width, and decide between ends that
+are equal, so that the order is the stable one.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numba
+import numpy as np
+
+from .quasimetric import BLOCK, CODES, FAST, KINDS, MAXMEAN, NONE, spread, store
+
+__all__ = ["pair_lengths", "pair_slopes"]
+
+WIDEST = 64  # latents of a component that the network sorts
+STRIDE = BLOCK + 16  # of a buffer's rows: at a power of two they would share lines of the cache
+
+
+@functools.cache
+def network(l: int) -> np.ndarray[Any, Any]:
+    """The exchanges that sort l numbers, (count, 2): the first place gets the smaller one."""
+    found = []
+    p = 1
+    while p < l:
+        q = p
+        while q >= 1:
+            for j in range(q % p, l - q, 2 * q):
+                for i in range(min(q, l - j - q)):
+                    if (i + j) // (2 * p) == (i + j + q) // (2 * p):
+                        found.append((i + j, i + j + q))
+            q //= 2
+        p *= 2
+    return np.array(found, dtype=np.int64).reshape(-1, 2)
+
+
+@numba.njit(cache=True)
+def load(x, first, into):  # type: ignore[no-untyped-def]
+    """64 points, or those that are left, as columns. Whole rows are read at a time, since memory is read in order."""
+    for j in range(min(BLOCK, x.shape[0] - first)):
+        for t in range(x.shape[1]):
+            into[t, j] = x[first + j, t]
+
+
+@numba.njit(cache=True)
+def exchange(a, e, pairs):  # type: ignore[no-untyped-def]
+    """Sort the columns of `a`, and those of `e` along."""
+    for r in range(pairs.shape[0]):
+        p, q = pairs[r, 0], pairs[r, 1]
+        ap, aq, ep, eq = a[p], a[q], e[p], e[q]
+        for j in range(BLOCK):
+            x, y, z, w = ap[j], aq[j], ep[j], eq[j]
+            falls = x > y
+            ap[j] = y if falls else x
+            aq[j] = x if falls else y
+            ep[j] = w if falls else z
+            eq[j] = z if falls else w
+
+
+@numba.njit(cache=True, fastmath=FAST)
+def measure(a, e, M, s):  # type: ignore[no-untyped-def]
+    """The lengths `s` of a component, whose left ends ascend; M holds the largest right end so far."""
+    zero, low = s.dtype.type(0), s.dtype.type(-np.inf)
+    for j in range(BLOCK):
+        M[j], s[j] = low, zero
+    for t in range(a.shape[0]):
+        left, right = a[t], e[t]
+        for j in range(BLOCK):
+            m, y, z = M[j], left[j], right[j]
+            x = z - (m if m > y else y)
+            s[j] += zero if zero > x else x
+            M[j] = m if m > z else z
+
+
+@numba.njit(cache=True, fastmath=FAST)
+def lengths(u, v, k, kind, alpha, pairs, out):  # type: ignore[no-untyped-def]
+    """The distances of the rows of u and v, (P, D)."""
+    P, D = u.shape
+    l, dtype = D // k, u.dtype
+    a, e = np.zeros((D, STRIDE), dtype), np.zeros((D, STRIDE), dtype)
+    M, s, total, top = np.empty(BLOCK, dtype), np.empty(BLOCK, dtype), np.empty(BLOCK, dtype), np.empty(BLOCK, dtype)
+    for first in range(0, P, BLOCK):
+        count = min(BLOCK, P - first)
+        load(u, first, a)
+        load(v, first, e)
+        for c in range(k):
+            left, right = a[c * l : c * l + l], e[c * l : c * l + l]
+            exchange(left, right, pairs)
+            measure(left, right, M, s)
+            if kind == NONE:
+                for j in range(count):
+                    out[first + j, c] = s[j]
+            elif c == 0:
+                for j in range(BLOCK):
+                    total[j], top[j] = s[j], s[j]
+            else:
+                for j in range(BLOCK):
+                    total[j] += s[j]
+                    top[j] = top[j] if top[j] > s[j] else s[j]
+        if kind != NONE:
+            store(total, top, k, kind, alpha, out[first : first + count, 0])
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Derivatives
+
+
+@numba.njit(cache=True)
+def exchange_places(a, places, pairs):  # type: ignore[no-untyped-def]
+    """Sort the columns of `a`, and along with them the places that the numbers came from, which decide ties."""
+    l = a.shape[0]
+    for t in range(l):
+        here = places[t]
+        for j in range(BLOCK):
+            here[j] = t
+    for r in range(pairs.shape[0]):
+        p, q = pairs[r, 0], pairs[r, 1]
+        ap, aq, mp, mq = a[p], a[q], places[p], places[q]
+        for j in range(BLOCK):
+            x, y, m, n = ap[j], aq[j], mp[j], mq[j]
+            falls = (x > y) | ((x == y) & (m > n))
+            ap[j] = y if falls else x
+            aq[j] = x if falls else y
+            mp[j] = n if falls else m
+            mq[j] = m if falls else n
+
+
+@numba.njit(cache=True)
+def load_at(x, places, first, l, into):  # type: ignore[no-untyped-def]
+    """As `load`, in the order that the places have."""
+    for j in range(min(BLOCK, x.shape[0] - first)):
+        for c in range(x.shape[1] // l):
+            for t in range(c * l, c * l + l):
+                into[t, j] = x[first + j, c * l + places[t, j]]
+
+
+@numba.njit(cache=True, fastmath=FAST)
+def measure_all(a, e, up, M, s):  # type: ignore[no-untyped-def]
+    """As `measure`; the rows of M keep the largest right end up to each left end."""
+    zero = s.dtype.type(0)
+    left, right, after = a[0], e[0], M[0]
+    for j in range(BLOCK):
+        x = right[j] - left[j]
+        s[j] = zero if zero > x else x
+        after[j] = right[j]
+    for r in range(1, a.shape[0]):
+        t = up[r]  # read, for rows that follow one another are taken to overlap, and not vectorised
+        left, right, before, after = a[t], e[t], M[t - 1], M[t]
+        for j in range(BLOCK):
+            m, y, z = before[j], left[j], right[j]
+            x = z - (m if m > y else y)
+            s[j] += zero if zero > x else x
+            after[j] = m if m > z else z
+
+
+@numba.njit(cache=True, fastmath=FAST)
+def pull_back(a, e, up, M, g, bar):  # type: ignore[no-untyped-def]
+    """Put the derivatives with respect to the ends of a component in their places."""
+    zero = g.dtype.type(0)
+    for j in range(BLOCK):
+        bar[j] = g[j]
+    for r in range(a.shape[0] - 1):
+        t = up[a.shape[0] - 1 - r]
+        left, right, before = a[t], e[t], M[t - 1]
+        for j in range(BLOCK):
+            m, y, z, one, whole = before[j], left[j], right[j], bar[j], g[j]
+            record = one if (y if y > z else z) > m else zero
+            ends = record if z > y else zero
+            begins = whole if y > m else zero
+            right[j] = ends
+            left[j] = (record - ends) - begins
+            bar[j] = begins if y > m else one - record
+    left, right = a[0], e[0]
+    for j in range(BLOCK):
+        ends = bar[j] if right[j] > left[j] else zero
+        left[j] = (bar[j] - ends) - g[j]
+        right[j] = ends
+
+
+@numba.njit(cache=True)
+def unload(a, e, places, first, l, gu, gv):  # type: ignore[no-untyped-def]
+    """Bring derivatives back to the rows of 64 points, or of those that are left."""
+    k = gu.shape[1] // l
+    for j in range(min(BLOCK, gu.shape[0] - first)):
+        for c in range(k):
+            for t in range(c * l, c * l + l):
+                place = c * l + places[t, j]
+                gu[first + j, place] = a[t, j]
+                gv[first + j, place] = e[t, j]
+
+
+@numba.njit(cache=True, fastmath=FAST)
+def slopes(g, u, v, k, kind, alpha, pairs, gu, gv):  # type: ignore[no-untyped-def]
+    """The derivatives with respect to the rows of u and v; returns that of alpha."""
+    P, D = u.shape
+    l, dtype = D // k, u.dtype
+    a, e, M = np.zeros((D, STRIDE), dtype), np.zeros((D, STRIDE), dtype), np.empty((D, STRIDE), dtype)
+    places, up = np.zeros((D, STRIDE), np.int32), np.arange(l)
+    parts, each, gb = np.empty((k, BLOCK), dtype), np.zeros((k, BLOCK), dtype), np.zeros(BLOCK, dtype)
+    top, which, total = np.empty(BLOCK, dtype), np.empty(BLOCK, dtype), np.empty(BLOCK, dtype)
+    of_alpha = 0.0
+    for first in range(0, P, BLOCK):
+        count = min(BLOCK, P - first)
+        load(u, first, a)
+        for c in range(k):
+            exchange_places(a[c * l : c * l + l], places[c * l : c * l + l], pairs)
+        load_at(v, places, first, l, e)
+        for c in range(k):
+            measure_all(a[c * l : c * l + l], e[c * l : c * l + l], up, M[c * l : c * l + l], parts[c])
+        for j in range(count, BLOCK):
+            gb[j] = 0
+        if kind == NONE:
+            for c in range(k):
+                for j in range(BLOCK):
+                    each[c, j] = g[first + j, c] if j < count else gb[j]
+        else:
+            for j in range(count):
+                gb[j] = g[first + j, 0]
+            of_alpha += spread(parts, gb, kind, alpha, top, which, total, each)
+        for c in range(k):
+            pull_back(a[c * l : c * l + l], e[c * l : c * l + l], up, M[c * l : c * l + l], each[c], top)
+        unload(a, e, places, first, l, gu, gv)
+    return of_alpha
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Overrides
+
+
+def arranged(u: Any, v: Any, k: int) -> tuple[Any, Any, Any, Any]:
+    """The points in rows, the exchanges that sort them, and their order where numpy has sorted them already."""
+    rows = [np.ascontiguousarray(x).reshape(-1, x.shape[-1]) for x in (u, v)]
+    l = u.shape[-1] // k
+    if l <= WIDEST:
+        return rows[0], rows[1], network(l), None
+    order = np.argsort(rows[0].reshape(-1, k, l), axis=-1, kind="stable")
+    left, right = (np.take_along_axis(x.reshape(order.shape), order, axis=-1).reshape(x.shape) for x in rows)
+    return left, right, network(1), order
+
+
+def pair_lengths(u: Any, v: Any, alpha: Any, *, components: int, reduction: str) -> Any:
+    """Override of ``quasimetric.iqe``."""
+    if u.dtype not in KINDS or v.dtype != u.dtype:
+        return NotImplemented
+    code, k = CODES[reduction], components
+    out = np.empty((*u.shape[:-1], k if code == NONE else 1), dtype=u.dtype)
+    if out.size:
+        left, right, pairs, _ = arranged(u, v, k)
+        lengths(left, right, k, code, u.dtype.type(alpha), pairs, out.reshape(-1, out.shape[-1]))
+    return out if code == NONE else out[..., 0]
+
+
+def pair_slopes(g: Any, u: Any, v: Any, alpha: Any, *, components: int, reduction: str) -> Any:
+    """Override of ``quasimetric.iqe_grad``."""
+    if u.dtype not in KINDS or v.dtype != u.dtype or g.dtype != u.dtype:
+        return NotImplemented
+    code, k = CODES[reduction], components
+    gu, gv, of_alpha = np.zeros(u.shape, u.dtype), np.zeros(v.shape, v.dtype), 0.0
+    if u.size:
+        left, right, pairs, order = arranged(u, v, k)
+        bars = np.ascontiguousarray(g).reshape(-1, k if code == NONE else 1)
+        to_u, to_v = (x.reshape(-1, x.shape[-1]) for x in (gu, gv))
+        of_alpha = slopes(bars, left, right, k, code, u.dtype.type(alpha), pairs, to_u, to_v)
+        if order is not None:
+            for x in (to_u, to_v):
+                found = x.reshape(order.shape).copy()
+                np.put_along_axis(x.reshape(order.shape), order, found, axis=-1)
+    return gu, gv, np.asarray(of_alpha if code == MAXMEAN else 0.0, dtype=u.dtype)
