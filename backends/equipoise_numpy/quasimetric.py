@@ -219,7 +219,7 @@ def slopes(a, order, vt, k, kind, alpha, g, ga, gvt):  # type: ignore[no-untyped
                     for j in range(count, BLOCK):
                         each[c, j] = 0
             else:
-                if kind == MAX or kind == MAXMEAN:
+                if kind in (MAX, MAXMEAN):
                     for c in range(k):
                         sweep(a[i, c * l : c * l + l], order[i, c * l : c * l + l], vt, first, bar, parts[c])
                 for j in range(count):
