@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 import array_api_compat.torch as xp
 import numpy as np
@@ -13,7 +14,20 @@ from equipoise.backend import Backend, Eager, Everything
 from equipoise.implicit import flatten_cotangents
 from equipoise.record import fill, leaves, map_arrays
 
-__all__ = ["BACKEND"]
+if TYPE_CHECKING:
+    from .quasimetric import IQE, PQE
+
+__all__ = ["BACKEND", "IQE", "PQE"]
+
+_MODULES = {"IQE": "quasimetric", "PQE": "quasimetric"}
+
+
+def __getattr__(name: str) -> Any:
+    """Modules for torch's users, imported when they are first asked for."""
+    if name in _MODULES:
+        return getattr(import_module(f".{_MODULES[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 _wrapped: Callable[[torch.Tensor], bool] = torch._C._functorch.is_functorch_wrapped_tensor
 _transforming: Callable[[], Any] = torch._C._functorch.peek_interpreter_stack  # the innermost transform of torch.func

@@ -141,12 +141,13 @@ def step(s: State, data: Targets) -> State:
     best_table = map_arrays(lambda new, old: xp.where(better, new, old), s.table, s.best_table)
     whole = s.step % WINDOW == 0
     known = whole & (s.step > 0)
-    positive = s.mark > 0
+    mark = xp.where(known, s.mark, xp.zeros_like(loss))
+    positive = mark > 0
     smallest = xp.full_like(loss, float(xp.finfo(loss.dtype).smallest_normal))  # tol=0 runs all steps
-    fell = xp.maximum((s.mark - best) / xp.where(positive, s.mark, xp.ones_like(loss)), smallest)
+    fell = xp.maximum((mark - best) / xp.where(positive, mark, xp.ones_like(loss)), smallest)
     change = xp.where(known, xp.where(positive, fell, smallest), s.change)
     places = xp.arange(s.trail.shape[0], **like(s.step))
-    count = xp.astype(s.step + 1, loss.dtype)
+    count = xp.astype(xp.asarray(s.step + 1), loss.dtype)
     made = [
         (None, None) if x is None else moved(x, moments, g, count, data.rate)
         for x, moments, g in zip(s.table, s.moments, slopes, strict=True)

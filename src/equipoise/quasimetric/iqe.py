@@ -72,9 +72,17 @@ def iqe(u: A, v: A, *, components: int, reduction: str = "maxmean", alpha: Any =
     (2.0, 1.0)
     """
     settings = checked(u, v, components, reduction, alpha)
-    tail = int(reduction == "none")
+    return between(u, v, alpha, **settings)
+
+
+def between(u: Any, v: Any, alpha: Any, **settings: Any) -> Any:
+    """The distances of points that broadcast, unchecked."""
     return paired(
-        u, v, lambda x, y: iqe_pairs(x, y, alpha, **settings), lambda x, y: iqe_all(x, y, alpha, **settings), tail
+        u,
+        v,
+        lambda x, y: iqe_pairs(x, y, alpha, **settings),
+        lambda x, y: iqe_all(x, y, alpha, **settings),
+        int(settings["reduction"] == "none"),
     )
 
 

@@ -85,17 +85,22 @@ def pqe(
     >>> import numpy as np
     >>> from equipoise.quasimetric import pqe
     >>> u, v = np.array([2.0, 1.0]), np.array([0.0, 3.0])
-    >>> pqe(u, v, components=2).round(4), pqe(v, u, components=2).round(4)  # 1 - exp(-2), both ways
-    (0.8647, 0.8647)
+    >>> [round(float(d), 4) for d in (pqe(u, v, components=2), pqe(v, u, components=2))]  # 1 - exp(-2), both ways
+    [0.8647, 0.8647]
     >>> pqe(u, u, components=2, measure="gaussian")
     array(0.)
     """
     parameters, settings = checked(u, v, components, measure, weights, variance, scale)
+    return between(u, v, *parameters, **settings)
+
+
+def between(u: Any, v: Any, weights: Any, variance: Any, scale: Any, **settings: Any) -> Any:
+    """The distances of points that broadcast, unchecked."""
     return paired(
         u,
         v,
-        lambda x, y: pqe_pairs(x, y, *parameters, **settings),
-        lambda x, y: pqe_all(x, y, *parameters, **settings),
+        lambda x, y: pqe_pairs(x, y, weights, variance, scale, **settings),
+        lambda x, y: pqe_all(x, y, weights, variance, scale, **settings),
         0,
     )
 
