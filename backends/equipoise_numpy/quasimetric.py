@@ -108,14 +108,15 @@ def lengths(a, order, vt, k, kind, alpha, out):  # type: ignore[no-untyped-def]
 def store(total, top, k, kind, alpha, out):  # type: ignore[no-untyped-def]
     one = out.dtype.type(1)
     for j in range(out.size):
+        best = top[j] if total[j] == total[j] else total[j]  # a maximum forgets a NaN, a sum does not
         if kind == SUM:
             out[j] = total[j]
         elif kind == MEAN:
             out[j] = total[j] / k
         elif kind == MAX:
-            out[j] = top[j] + (total[j] - total[j])  # NaN anywhere
+            out[j] = best
         else:
-            out[j] = alpha * (top[j] + (total[j] - total[j])) + (one - alpha) * (total[j] / k)
+            out[j] = alpha * best + (one - alpha) * (total[j] / k)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

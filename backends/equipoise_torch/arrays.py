@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 
@@ -12,8 +14,8 @@ def index_sum(values: torch.Tensor, index: torch.Tensor, *, size: int) -> torch.
 
 
 def normal_cdf(x: torch.Tensor) -> torch.Tensor:
-    """Override of ``array.normal_cdf``."""
-    return torch.special.ndtr(x)
+    """Override of ``array.normal_cdf``; torch's own loses the lower tail."""
+    return 0.5 * torch.special.erfc(-math.sqrt(0.5) * x)
 
 
 def running_maximum(x: torch.Tensor) -> torch.Tensor:

@@ -18,7 +18,7 @@ from typing import Any
 
 from ..arrays import library, like, namespace
 from ..kernel import kernel
-from .panels import all_pairs, all_slopes, merge, split
+from .panels import all_pairs, all_slopes, array, merge, split
 from .reduction import reduce, reduction_slopes
 from .running import running_maximum
 
@@ -50,8 +50,9 @@ def reached(e: Any) -> Any:
 def lengths(a: Any, e: Any) -> Any:
     """The length of the union, shape (..., k)."""
     xp = namespace(a)
-    added = e - xp.maximum(a, reached(e))
-    return xp.asarray(xp.sum(xp.maximum(added, xp.zeros_like(added)), axis=-1))
+    zero, before = xp.zeros_like(a), reached(e)
+    added = e - xp.where(a <= before, before, a)  # maxima of compiled programs may drop a NaN, comparisons do not
+    return array(xp.sum(xp.where(added <= 0, zero, added), axis=-1), added)
 
 
 def closing(a: Any, e: Any) -> tuple[Any, Any, Any]:
@@ -129,7 +130,7 @@ def iqe_pairs(u: Any, v: Any, alpha: Any, *, components: int, reduction: str) ->
 def iqe_pairs_slopes(g: Any, u: Any, v: Any, alpha: Any, *, components: int, reduction: str) -> tuple[Any, Any, Any]:
     """The derivatives of ``sum(g * iqe_pairs(u, v, alpha))`` with respect to u, v and alpha."""
     gu, gv, of_alpha = pair_slopes(g, u, v, alpha, components=components, reduction=reduction)
-    return gu, gv, namespace(gu).asarray(namespace(gu).sum(of_alpha))
+    return gu, gv, array(namespace(gu).sum(of_alpha), gu)
 
 
 @kernel("quasimetric.iqe_pairwise", vjp=pull_all)

@@ -21,12 +21,13 @@ from ..kernel import kernel
 from ..record import record
 from .normal import normal_cdf
 from .pairs import summed_to
-from .panels import all_pairs, all_slopes, merge, split
+from .panels import all_pairs, all_slopes, array, merge, split
 from .poisson import exceedance, exceedance_slopes
 
 __all__ = ["MEASURES", "pqe_all", "pqe_all_slopes", "pqe_pairs", "pqe_pairs_slopes"]
 
 MEASURES = ("lebesgue", "gaussian")
+FARTHEST = 1e15
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -58,9 +59,18 @@ def root(xp: Any, x: Any) -> Any:
     return xp.sqrt(x) if library(x) else math.sqrt(x)
 
 
+def within(m: Any) -> Any:
+    """Points so far out that their squares would overflow, nearer; no mass is left there either."""
+    xp = namespace(m)
+    most = min(FARTHEST, 1e-2 * math.sqrt(float(xp.finfo(m.dtype).max)))
+    far = xp.full_like(m, most)
+    return xp.where(m > most, far, xp.where(m < -most, -far, m))
+
+
 def sides(u: Any, v: Any, variance: Any) -> tuple[Side, Side]:
     """Both points, (..., k, l)."""
     xp = namespace(u, v)
+    u, v = within(u), within(v)
     mid = 0.5 * u + 0.5 * v
     sign = xp.where(u >= v, xp.ones_like(mid), -xp.ones_like(mid))
     return side(u + 0.0 * mid, mid, sign, variance), side(v + 0.0 * mid, mid, -sign, variance)
@@ -72,8 +82,9 @@ def excess(one: Side, other: Side, width: int) -> Any:
 
 
 def clamped(x: Any) -> Any:
+    """max(x, 0), in which a NaN stays one: maxima of compiled programs may drop it."""
     xp = namespace(x)
-    return xp.maximum(x, xp.zeros_like(x))
+    return xp.where(x <= 0, xp.zeros_like(x), x)
 
 
 def rate_slopes(side: Side, variance: Any, width: int) -> tuple[Any, Any]:
@@ -121,7 +132,7 @@ def probabilities(u: Any, v: Any, variance: Any, scale: Any, k: int, measure: st
 def weighed(parts: Any, weights: Any) -> Any:
     """sum_i w_i p_i, in the dtype of p."""
     xp = namespace(parts)
-    return xp.asarray(xp.sum(parts if weights is None else parts * xp.astype(weights, parts.dtype), axis=-1))
+    return array(xp.sum(parts if weights is None else parts * xp.astype(weights, parts.dtype), axis=-1), parts)
 
 
 def pair_distances(
@@ -189,7 +200,7 @@ def gaussian_slopes(g: Any, u: Any, v: Any, variance: Any, scale: Any, terms: in
     (own_u, across_u), (own_v, across_v) = rate_slopes(one, variance, width), rate_slopes(other, variance, width)
     gu = scale * (g1 * own_u + g2 * across_u)
     gv = scale * (g2 * own_v + g1 * across_v)
-    mid = 0.5 * u + 0.5 * v
+    mid = 0.5 * within(u) + 0.5 * within(v)
     (out_u, in_u), (out_v, in_v) = (variance_slopes(x, mid, variance, width) for x in (one, other))
     of_variance = scale * (g1 * (out_u - in_v) + g2 * (out_v - in_u))
     return p, gu, gv, [of_variance, g1 * base1 + g2 * base2]

@@ -74,9 +74,10 @@ def normal_cdf(x: Any) -> Any:
     xp = namespace(x)
     size = xp.abs(x) * math.sqrt(0.5)
     one = xp.ones_like(size)
+    size = xp.where(size > 40, 40.0 * one, size)  # beyond, exp(-x^2) is 0
     near = xp.where(size < 1, size, one)  # where a branch is not taken, its numbers stay small all the same
     middle = xp.where(size < 1, one, xp.where(size < 8, size, 8.0 * one))
-    far = xp.where(size < 8, 8.0 * one, xp.where(size < 40, size, 40.0 * one))  # beyond, exp(-x^2) is 0
+    far = xp.where(size < 8, 8.0 * one, size)
     tail = xp.exp(-size * size) * xp.where(size < 8, ratio(middle, MIDDLE), ratio(far, FAR))
     beyond = 0.5 * xp.where(size < 1, 1.0 - near * ratio(near * near, NEAR), tail)  # P(X > |x|)
     found = xp.where(x < 0, beyond, 1.0 - beyond)

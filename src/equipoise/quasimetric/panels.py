@@ -11,10 +11,10 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from ..arrays import namespace
+from ..arrays import library, namespace
 from ..backend import of
 
-__all__ = ["all_pairs", "all_slopes", "split"]
+__all__ = ["all_pairs", "all_slopes", "array", "split"]
 
 MOST = 2**26  # bytes of a panel's temporaries
 TEMPORARIES = 8  # arrays of pairs times latents that a body holds at once, more or less
@@ -28,6 +28,11 @@ def split(x: Any, components: int) -> Any:
 def merge(x: Any) -> Any:
     """(..., k, l) as (..., k l)."""
     return namespace(x).reshape(x, (*x.shape[:-2], x.shape[-2] * x.shape[-1]))
+
+
+def array(x: Any, beside: Any) -> Any:
+    """`x`, which numpy may have reduced to a scalar, as an array."""
+    return x if library(x) else namespace(beside).asarray(x)
 
 
 def rows_at_once(u: Any, others: int) -> int:

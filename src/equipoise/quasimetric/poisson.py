@@ -28,8 +28,8 @@ LARGEST = {"float64": 230.0, "float32": 80.0}  # rates r whose exp(-r) is a numb
 
 def terms_for(rate: float, digits: float) -> int:
     """How many terms leave out less than ``digits`` of L, relatively, for rates up to `rate`."""
-    k, term = 1, 1.0
-    while k <= rate or term > 0.5 * digits:
+    k, term = 1, math.exp(-rate)  # of k, over the rate
+    while k <= rate or max(1.0, rate) * term > digits * (1.0 - rate / (k + 1)):
         k += 1
         term *= rate / k
     return k
@@ -64,7 +64,7 @@ def exceedance(r1: Any, r2: Any, terms: int) -> Any:
     """Pr[N1 > N2] for Poisson numbers of rates r1 and r2, of one shape."""
     xp = namespace(r1, r2)
     total = repeat(next_term, start(r1, r2), (r1, r2), terms)[4]
-    return xp.minimum(total, xp.ones_like(total))
+    return xp.where(total >= 1, xp.ones_like(total), total)
 
 
 def exceedance_slopes(r1: Any, r2: Any, terms: int) -> tuple[Any, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..arrays import A, library, namespace
+from ..backend import of
 from ..boundary import public
 from ..checks import values
 from .checks import check_parameter, check_sides, check_weights, check_word
@@ -284,7 +285,7 @@ def terms_of(scale: Any, width: int, u: Any) -> int:
         seen = values(scale)
         if seen is None:
             return MOST
-        largest = float(np.max(np.asarray(seen))) if math.prod(scale.shape) else 0.0
+        largest = float(np.max(of(seen).to_numpy(seen))) if math.prod(scale.shape) else 0.0
     else:
         largest = float(scale)
     single = u.dtype != namespace(u).float64

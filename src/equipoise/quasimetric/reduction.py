@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..arrays import library, like, namespace
+from .panels import array
 
 __all__ = ["ALPHA", "REDUCTIONS", "reduce", "reduction_slopes"]
 
@@ -23,14 +24,15 @@ def reduce(parts: Any, alpha: Any, reduction: str) -> Any:
     if reduction == "none":
         return parts
     if reduction == "sum":
-        return xp.asarray(xp.sum(parts, axis=-1))
+        return array(xp.sum(parts, axis=-1), parts)
     if reduction == "max":
-        return xp.asarray(xp.max(parts, axis=-1))
+        total = xp.sum(parts, axis=-1)  # has a NaN where there is one, which maxima of compiled programs may drop
+        return array(xp.where(xp.isnan(total), total, xp.max(parts, axis=-1)), parts)
     mean = xp.sum(parts, axis=-1) / float(parts.shape[-1])
     if reduction == "mean":
-        return xp.asarray(mean)
+        return array(mean, parts)
     alpha = share(alpha, parts)
-    return xp.asarray(alpha * xp.max(parts, axis=-1) + (1.0 - alpha) * mean)
+    return array(alpha * xp.max(parts, axis=-1) + (1.0 - alpha) * mean, parts)
 
 
 def reduction_slopes(g: Any, parts: Any, alpha: Any, reduction: str) -> tuple[Any, Any]:

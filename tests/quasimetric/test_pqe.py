@@ -1,0 +1,314 @@
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.integrate
+import scipy.special
+import scipy.stats
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import equipoise as eq
+from equipoise.quasimetric import pqe, pqe_pairwise, pqe_pairwise_vjp, pqe_vjp
+from equipoise.quasimetric.measures import others, pqe_all, pqe_all_slopes, pqe_pairs, pqe_pairs_slopes
+from equipoise.quasimetric.poisson import exceedance, exceedance_slopes, terms_for
+
+from ..backends import Case
+from .problems import differences
+from .test_iqe import both, points
+
+MEASURES = ("lebesgue", "gaussian")
+
+
+def halflines(u: Any, v: Any, k: int, weights: Any) -> Any:
+    """The formula."""
+    rise = np.maximum(u[:, None] - v[None], 0).reshape(len(u), len(v), k, -1)
+    return (weights * (1 - np.exp(-rise.mean(-1)))).sum(-1)
+
+
+def rate(a: float, b: float, variance: float) -> float:
+    """What a Gaussian shape at a has beyond one at b, under N(0, variance), by quadrature."""
+
+    def shape(x: float, m: float, s: float) -> float:
+        return float(np.exp(-((x - m) ** 2) / (2 * s)) / np.sqrt(2 * np.pi * s))
+
+    def more(x: float) -> float:
+        return max(0.0, shape(x, a, 1) - shape(x, b, 1)) * shape(x, 0, variance)
+
+    return float(scipy.integrate.quad(more, -12, 12, points=[(a + b) / 2], epsabs=1e-13, limit=200)[0])
+
+
+class TestKnownAnswers:
+    def test_lebesgue(self, on: Case) -> None:
+        u, v, weights = points(3, 8), points(5, 8, seed=1), np.array([0.5, 2.0])
+
+        def every(u: Any, v: Any, weights: Any) -> Any:
+            settings: dict[str, Any] = {"components": 2, "weights": weights}
+            return pqe_pairwise(u, v, **settings), pqe(u, v[:3, :], **settings)
+
+        found, pairs = on.numpy(on.call(every, u, v, weights))
+        exact = halflines(u, v, 2, weights)
+        np.testing.assert_allclose(found, exact, atol=1e-14)
+        np.testing.assert_allclose(pairs, np.diag(exact[:, :3]), atol=1e-14)
+
+    def test_small_distances_keep_their_digits(self) -> None:
+        for x in (1e-12, 1e-300):
+            for case in (contextlib.nullcontext, eq.portable):
+                with case():
+                    np.testing.assert_allclose(pqe(np.array([x]), np.zeros(1), components=1), x, rtol=1e-11)
+                    np.testing.assert_allclose(
+                        pqe_pairwise(np.array([[x]]), np.zeros((1, 1)), components=1), x, rtol=1e-11
+                    )
+
+    def test_gaussian_by_quadrature_and_skellam(self, on: Case) -> None:
+        k, l = 2, 3
+        u, v, weights = points(2, k * l), points(1, k * l, seed=1), np.array([0.5, 2.0])
+        variance, scale = np.array([[0.7], [2.0]]), np.array([1.0, 3.0, 40.0])
+
+        def every(u: Any, v: Any, weights: Any, variance: Any, scale: Any) -> Any:
+            return pqe_pairwise(u, v, components=k, measure="gaussian", weights=weights, variance=variance, scale=scale)
+
+        found = on.numpy(on.call(every, u, v, weights, variance, scale))
+        s2, by = np.broadcast_to(variance, (k, l)).ravel(), np.broadcast_to(scale, (k, l)).ravel()
+        for i in range(2):
+            stay = np.ones(k * l)
+            for j in range(k * l):
+                r1, r2 = (by[j] / l * rate(*ends, s2[j]) for ends in ((u[i, j], v[0, j]), (v[0, j], u[i, j])))
+                stay[j] = 1 - scipy.stats.skellam.sf(0, r1, r2)
+            exact = weights @ (1 - stay.reshape(k, l).prod(-1))
+            np.testing.assert_allclose(found[i, 0], exact, atol=1e-12)
+
+    def test_one_exceeds_the_other(self) -> None:
+        """Noncentral chi-square, and Bessel functions for the derivatives."""
+        r = np.concatenate([[1e-9, 1e-3], np.geomspace(0.02, 200, 14)])
+        r1, r2 = (x.ravel() for x in np.meshgrid(r, r))
+        for dtype, atol, limit in (("float64", 1e-13, 200.0), ("float32", 1e-6, 75.0)):
+            some = np.maximum(r1, r2) <= limit
+            a, b = r1[some].astype(dtype), r2[some].astype(dtype)
+            found = exceedance(a, b, terms_for(limit, 1e-16))
+            a, b = a.astype(float), b.astype(float)
+            np.testing.assert_allclose(found, scipy.stats.ncx2.cdf(2 * a, 2, 2 * b), atol=atol)
+            equal, above = exceedance_slopes(a.astype(dtype), b.astype(dtype), terms_for(limit, 1e-16))
+            x, q = 2 * np.sqrt(a * b), np.exp(-((np.sqrt(a) - np.sqrt(b)) ** 2))
+            np.testing.assert_allclose(equal, q * scipy.special.ive(0, x), atol=atol)
+            np.testing.assert_allclose(above, q * 2 * a * scipy.special.ive(1, x) / x, atol=atol)
+        tiny = np.array([1e-9])
+        np.testing.assert_allclose(exceedance(tiny, tiny, 20), tiny, rtol=1e-8)  # small values keep their digits
+
+    def test_how_many_terms(self) -> None:
+        for r in (1e-3, 0.4, 3.0, 30.0, 230.0):
+            n = terms_for(r, 1e-16)
+            assert scipy.stats.poisson.sf(n, r) < 1e-15 * min(1.0, r)
+            assert n <= np.ceil(r + 9 * np.sqrt(r) + 20)
+
+    def test_discounted_form(self) -> None:
+        u, v, x = points(6), points(6, seed=1), np.array([0.3, -1.0])
+        p = np.array([float(pqe(u[j : j + 3], v[j : j + 3], components=1)) for j in (0, 3)])
+        expected = np.prod((1 / (1 + np.exp(-x))) ** p)
+        np.testing.assert_allclose(np.exp(-pqe(u, v, components=2, weights=np.log1p(np.exp(-x)))), expected, rtol=1e-14)
+
+
+class TestProperties:
+    @given(st.integers(0, 10_000), st.sampled_from(MEASURES), st.sampled_from([0.1, 1.0, 5.0]))
+    def test_a_quasimetric(self, seed: int, measure: str, size: float) -> None:
+        x = size * points(5, 12, seed=seed)
+        d = pqe_pairwise(x, components=3, measure=measure, weights=np.array([0.5, 1.0, 2.0]))
+        assert np.all(np.diag(d) == 0)
+        assert np.all(d >= 0)
+        assert d.max() <= 3.5
+        assert ((d[:, :, None] + d[None, :, :]) - d[:, None, :]).min() >= -1e-14
+
+    @given(st.integers(0, 10_000), st.sampled_from(MEASURES))
+    def test_order(self, seed: int, measure: str) -> None:
+        """Raising the end never makes it farther under Lebesgue's measure; translations of all change nothing."""
+        u, v, w = points(3, 6, seed=seed)
+        d = pqe(u, v, components=2, measure=measure)
+        if measure == "lebesgue":
+            assert pqe(u, v + abs(w), components=2) <= d + 1e-14
+            np.testing.assert_allclose(pqe(u + 3, v + 3, components=2), d, atol=1e-13)
+        gu, gv = pqe_vjp(u, v, np.array(1.0), components=2, measure=measure)
+        assert np.isfinite(gu).all()
+        assert np.isfinite(gv).all()
+
+    @pytest.mark.parametrize("measure", MEASURES)
+    def test_no_nan_ever(self, measure: str) -> None:
+        x = np.array([0.0, 1.0, 1e6, -1e6, 1e200, 1e-310, 30.0, -40.0])
+        for dtype in ("float64", "float32"):
+            y = np.where(abs(x) > 1e38, 1e30, x).astype(dtype) if dtype == "float32" else x
+            table = np.stack([y, -y, y[::-1], y / 2, y])
+            d = pqe_pairwise(table, components=2, measure=measure)
+            assert np.isfinite(d).all()
+            assert d[0, 4] == 0
+            gu, gv = pqe_pairwise_vjp(table, None, np.ones_like(d), components=2, measure=measure)
+            assert np.isfinite(gu).all()
+            assert np.isfinite(gv).all()
+            alone = pqe_vjp(y, y, np.ones((), dtype), components=2, measure=measure)
+            assert not any(g.any() for g in alone)
+
+    @pytest.mark.parametrize("measure", MEASURES)
+    def test_nan_stays_where_it_came_from(self, on: Case, measure: str) -> None:
+        u, v = points(5, 8), points(70, 8, seed=1)
+        for t in range(4):
+            u[t, t], v[10 * t, 4 + t] = np.nan, np.nan
+        touched = np.isnan(u).any(-1)[:, None] | np.isnan(v).any(-1)[None, :]
+
+        def every(u: Any, v: Any) -> Any:
+            settings: dict[str, Any] = {"components": 2, "measure": measure}
+            return pqe_pairwise(u, v, **settings), pqe(u, v[6:11, :], **settings)
+
+        d, pairs = on.numpy(on.call(every, u, v))
+        assert np.array_equal(np.isnan(d), touched)
+        assert np.array_equal(np.isnan(pairs), np.diag(touched[:, 6:11]))
+
+    @pytest.mark.parametrize("scale", [1.0, 60.0])
+    def test_float32(self, scale: float) -> None:
+        u, v = points(20, 32), points(30, 32, seed=1)
+        settings: dict[str, Any] = {"components": 4, "measure": "gaussian", "scale": scale}
+        found = pqe_pairwise(u.astype("float32"), v.astype("float32"), **settings)
+        assert found.dtype == np.float32
+        assert abs(found - pqe_pairwise(u, v, **settings)).max() <= 3e-6 * 4
+
+    def test_a_sure_exceedance(self) -> None:
+        """L = 1 in floating point: the product of the others, without a division by zero."""
+        p, rest = others(np.array([[1.0, 0.5, 0.75], [1.0, 1.0, 0.5], [0.5, 0.5, 0.0]]))
+        np.testing.assert_allclose(p, [1, 1, 0.75], atol=1e-15)
+        np.testing.assert_allclose(rest, [[0.125, 0, 0], [0, 0, 0], [0.5, 0.5, 0.25]], atol=1e-15)
+        u, v = np.array([0.0, 0.0, 0.1]), np.array([30.0, 30.0, 0.2])
+        gu, gv = pqe_vjp(u, v, np.array(1.0), components=1, measure="gaussian", variance=0.01, scale=1500.0)
+        assert np.isfinite(gu).all()
+        assert np.isfinite(gv).all()
+
+
+def problems(dtype: str, measure: str, seed: int = 0, k: int = 2, l: int = 3) -> Any:
+    rng = np.random.default_rng(seed)
+    u, v = (
+        points(2, 3, k * l, seed=seed, dtype=dtype, ties=seed % 2 == 1),
+        points(2, 66, k * l, seed=seed + 1, dtype=dtype),
+    )
+    g = points(2, 3, 66, seed=seed + 2, dtype=dtype)
+    weights = rng.random(k).astype(dtype) if seed % 3 else None
+    gaussian = (rng.random((k, 1)).astype(dtype) + 0.5, 3 * rng.random(l).astype(dtype))
+    parameters = (weights, *(gaussian if measure == "gaussian" else (None, None)))
+    settings = {"components": k, "measure": measure, "terms": 25 if measure == "gaussian" else 0}
+    yield (u, v, *parameters), settings, pqe_all
+    yield (g, u, v, *parameters), settings, pqe_all_slopes
+    u = points(2, 66, k * l, seed=seed + 3, dtype=dtype)
+    yield (u, v, *parameters), settings, pqe_pairs
+    yield (g[:, 0], u, v, *parameters), settings, pqe_pairs_slopes
+
+
+def sample(name: str) -> Any:
+    """For tests/test_kernel.py."""
+
+    def samples(rng: np.random.Generator, dtype: str) -> Any:
+        for measure, seed, l in (("lebesgue", 0, 3), ("lebesgue", 1, 8), ("gaussian", 2, 3), ("gaussian", 3, 3)):
+            for args, settings, kernel in problems(dtype, measure, seed, l=l):
+                if kernel.name == name:
+                    yield args, settings
+
+    return samples
+
+
+class TestKernels:
+    @pytest.mark.parametrize("dtype", ["float64", "float32"])
+    @pytest.mark.parametrize("measure", MEASURES)
+    def test_like_the_bodies(self, measure: str, dtype: str) -> None:
+        for seed, l in ((0, 1), (1, 3), (2, 16)):
+            for args, settings, kernel in problems(dtype, measure, seed, l=l):
+                out, body = (x if isinstance(x, tuple) else (x,) for x in both(kernel, args, settings))
+                for a, b in zip(out, body, strict=True):
+                    assert (a is None) == (b is None)
+                    if a is not None:
+                        assert (a.dtype, a.shape) == (b.dtype, b.shape)
+                        scale = abs(b).max(initial=0.05)
+                        np.testing.assert_allclose(a, b, rtol=0, atol=scale * (1e-12 if dtype == "float64" else 1e-4))
+
+    @pytest.mark.parametrize("measure", MEASURES)
+    def test_pairs_like_all_pairs(self, measure: str) -> None:
+        for n, m in ((0, 3), (3, 0), (1, 65)):
+            u, v = points(n, 6), points(m, 6, seed=1)
+            d = pqe_pairwise(u, v, components=2, measure=measure)
+            np.testing.assert_allclose(d, pqe(u[:, None], v, components=2, measure=measure), atol=1e-15)
+            flat = pqe(np.repeat(u, m, 0), np.tile(v, (n, 1)), components=2, measure=measure)
+            np.testing.assert_allclose(d.ravel(), flat, atol=1e-14)
+
+
+class TestDerivatives:
+    @pytest.mark.parametrize("measure", MEASURES)
+    def test_differences(self, measure: str) -> None:
+        u, v, weights = points(2, 4), points(3, 4, seed=1), np.array([0.5, 2.0])
+        arrays = [u, v, weights]
+        if measure == "gaussian":
+            arrays += [np.array([[0.7], [2.0]]), np.array([1.0, 3.0])]
+        g = points(2, 3, seed=2)
+
+        def distances(u: Any, v: Any, weights: Any, *more: Any) -> Any:
+            gaussian = {"variance": more[0], "scale": more[1]} if more else {}
+            return pqe_pairwise(u, v, components=2, measure=measure, weights=weights, **gaussian)
+
+        tensors = [torch.tensor(x, requires_grad=True) for x in arrays]
+        (distances(*tensors) * torch.tensor(g)).sum().backward()
+        traced = jax.jit(jax.grad(lambda *x: (distances(*x[:3], *arrays_of(x[3:])) * g).sum(), tuple(range(3))))
+
+        def arrays_of(x: Any) -> Any:
+            return [jnp.asarray(y) for y in arrays[3:]]
+
+        slopes = traced(*map(jnp.asarray, arrays))
+        for which, tensor in enumerate(tensors):
+            expected = differences(lambda *x: (distances(*x) * g).sum(), arrays, which)
+            assert tensor.grad is not None
+            np.testing.assert_allclose(tensor.grad, expected, atol=1e-8)
+            if which < 3:
+                np.testing.assert_allclose(slopes[which], expected, atol=1e-8)
+        settings: dict[str, Any] = {"components": 2, "measure": measure, "weights": weights}
+        if measure == "gaussian":
+            settings |= {"variance": arrays[3], "scale": arrays[4]}
+        for found, tensor in zip(pqe_pairwise_vjp(u, v, g, **settings), tensors, strict=False):
+            np.testing.assert_allclose(found, tensor.grad, atol=1e-14)
+        for found, x in zip(pqe_vjp(u[:, None], v, g, **settings), tensors, strict=False):
+            np.testing.assert_allclose(found.reshape(x.shape), x.grad, atol=1e-14)
+
+    @pytest.mark.parametrize("measure", MEASURES)
+    def test_far_points_pull_at_nothing(self, measure: str) -> None:
+        u, v = torch.tensor([[100.0, -50.0]], requires_grad=True), torch.tensor([[-100.0, 60.0]])
+        pqe(u, v, components=1, measure=measure).sum().backward()
+        assert u.grad is not None
+        assert torch.isfinite(u.grad).all()
+
+
+class TestBadInput:
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            ({"components": 4}, "multiple of components, got 6 with components=4"),
+            ({"measure": "cauchy"}, "measure must be one of 'lebesgue', 'gaussian', got 'cauchy'"),
+            ({"weights": np.array([1.0, -2.0])}, "weights must be at least 0, got -2.0 at index"),
+            ({"weights": np.ones(3)}, r"weights must have shape \(2,\)"),
+            ({"weights": np.array([1, 2])}, "weights holds int64"),
+            ({"variance": 1.0}, "variance belongs to measure='gaussian'"),
+            ({"scale": 1.0}, "scale belongs to measure='gaussian'"),
+            ({"measure": "gaussian", "variance": 0.0}, "variance must be positive, got 0.0"),
+            (
+                {"measure": "gaussian", "variance": np.array([1.0, 0.0, 2.0])},
+                r"variance must be positive, got 0.0 at index \(1,\)",
+            ),
+            ({"measure": "gaussian", "variance": np.ones(2)}, r"variance must broadcast to \(2, 3\)"),
+            ({"measure": "gaussian", "scale": -1.0}, "scale must be at least 0, got -1.0"),
+            ({"measure": "gaussian", "scale": 1e5}, "scale must be at most 1730 in float64"),
+            ({"measure": "gaussian", "scale": "big"}, "scale must be a number"),
+        ],
+    )
+    def test_it_is_said(self, change: dict[str, Any], message: str) -> None:
+        given: dict[str, Any] = {"u": points(3, 6), "v": points(3, 6, seed=1), "components": 2, **change}
+        with pytest.raises((TypeError, ValueError), match=message):
+            pqe(given.pop("u"), given.pop("v"), **given)
+
+    def test_a_scale_too_large_for_float32(self) -> None:
+        with pytest.raises(ValueError, match="or compute in float64"):
+            pqe_pairwise(points(3, 6, dtype="float32"), components=2, measure="gaussian", scale=1000.0)
