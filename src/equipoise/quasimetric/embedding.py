@@ -38,7 +38,7 @@ class Embedding(Outcome[A], Generic[A]):
     components, head, reduction, discount
         As they were given to :func:`fit`.
     error : array, shape ()
-        By how much, relatively, the least loss fell during the last whole hundred steps; infinite before the first.
+        By how much, relatively, the least loss fell during the last whole hundred steps; 1 before the first.
     steps, code, history, converged, status
         As for every result; the history has a column `loss`.
     """

@@ -386,7 +386,7 @@ def solve(pairs: Any, points: Any, rate: Any, tol: Any, *, head: Head, discount:
     number = xp.zeros((), **{**like(points), "dtype": xp.int32})
     infinite = xp.asarray(math.inf, **like(points))
     trail = xp.full((options["max_steps"] + 1,), math.nan, **like(points))
-    state = State(number, table, moments, infinite, infinite, table, infinite, infinite, trail)
+    state = State(number, table, moments, infinite, infinite, table, infinite, xp.ones_like(infinite), trail)
     run = iterate(stepwise(step, error), state, data, tol=tol, halt=lost, method="quasimetric.fit", **options)
     s = run.state
     last = loss_of(distances_of(s.table, data), data)[0]
