@@ -24,6 +24,7 @@ from equipoise.transport.sweeps import Problem, State, start_relaxation
 from .linear import test_cg_kernels, test_omega, test_policies, test_sor_kernels
 from .monotone import test_game_kernels, test_program_kernels, test_projections, test_vr_kernels
 from .operators import test_csr, test_stencil
+from .quasimetric import test_iqe, test_pqe
 from .sketch import test_lstsq, test_panels, test_sparse_sign, test_srht
 from .transport import test_barycenter, test_newton, test_sliced
 
@@ -127,6 +128,9 @@ def philox(rng: np.random.Generator, dtype: str) -> Any:
 
 SAMPLES: dict[str, Callable[[np.random.Generator, str], Any]] = {
     "array.index_sum": index_sum,
+    "array.normal_cdf": test_iqe.sample_normal,
+    "array.row_sum": test_iqe.sample_rows,
+    "array.running_maximum": test_iqe.sample_running,
     "linear.arrange": test_sor_kernels.sample_arrange,
     "linear.cg": test_cg_kernels.sample_cg,
     "linear.sor": test_sor_kernels.sample_sor,
@@ -145,6 +149,14 @@ SAMPLES: dict[str, Callable[[np.random.Generator, str], Any]] = {
     "monotone.vreg_chunk": test_vr_kernels.sample_vreg,
     "operators.csr_product": test_csr.sample,
     "operators.stencil_product": test_stencil.sample,
+    "quasimetric.iqe": test_iqe.sample("quasimetric.iqe"),
+    "quasimetric.iqe_grad": test_iqe.sample("quasimetric.iqe_grad"),
+    "quasimetric.iqe_pairwise": test_iqe.sample("quasimetric.iqe_pairwise"),
+    "quasimetric.iqe_pairwise_grad": test_iqe.sample("quasimetric.iqe_pairwise_grad"),
+    "quasimetric.pqe": test_pqe.sample("quasimetric.pqe"),
+    "quasimetric.pqe_grad": test_pqe.sample("quasimetric.pqe_grad"),
+    "quasimetric.pqe_pairwise": test_pqe.sample("quasimetric.pqe_pairwise"),
+    "quasimetric.pqe_pairwise_grad": test_pqe.sample("quasimetric.pqe_pairwise_grad"),
     "random.philox": philox,
     "sketch.gram": test_panels.sample_gram,
     "sketch.judge": test_lstsq.sample_judge,

@@ -33,6 +33,7 @@ class Jax(Eager):
     kernels: Mapping[str, str] = {
         "array.index_sum": "equipoise_jax.arrays:index_sum",
         "array.normal_cdf": "equipoise_jax.arrays:normal_cdf",
+        "array.row_sum": "equipoise_jax.arrays:row_sum",
         "array.running_maximum": "equipoise_jax.arrays:running_maximum",
     }
     borrows: Collection[str] = frozenset(

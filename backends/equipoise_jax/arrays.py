@@ -19,6 +19,11 @@ def normal_cdf(x: Any) -> Any:
     return jax.scipy.special.ndtr(x)
 
 
+def row_sum(values: Any, index: Any, *, size: int) -> Any:
+    """Override of ``array.row_sum``; works under a transformation too."""
+    return jnp.zeros((size, values.shape[1]), dtype=values.dtype).at[index].add(values)
+
+
 def running_maximum(x: Any) -> Any:
     """Override of ``array.running_maximum``."""
     return lax.cummax(x, axis=x.ndim - 1)

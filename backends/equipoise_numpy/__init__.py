@@ -27,6 +27,7 @@ _PLAIN = {
     "sketch.row_squares": "equipoise_numpy.panels:row_squares",
 }
 _NUMBA = {
+    "array.row_sum": "equipoise_numpy.quasimetric_pairs:row_sum",
     "linear.arrange": "equipoise_numpy.ordering:arrange",
     "linear.box_fit": "equipoise_numpy.policies:box_fit",
     "linear.cg": "equipoise_numpy.gradients:conjugate_gradients",

@@ -19,7 +19,7 @@ import numpy as np
 
 from .quasimetric import BLOCK, CODES, FAST, KINDS, MAXMEAN, NONE, spread, store
 
-__all__ = ["pair_lengths", "pair_slopes"]
+__all__ = ["pair_lengths", "pair_slopes", "row_sum"]
 
 WIDEST = 64  # latents of a component that the network sorts
 STRIDE = BLOCK + 16  # of a buffer's rows: at a power of two they would share lines of the cache
@@ -274,3 +274,20 @@ def pair_slopes(g: Any, u: Any, v: Any, alpha: Any, *, components: int, reductio
                 found = x.reshape(order.shape).copy()
                 np.put_along_axis(x.reshape(order.shape), order, found, axis=-1)
     return gu, gv, np.asarray(of_alpha if code == MAXMEAN else 0.0, dtype=u.dtype)
+
+
+@numba.njit(cache=True, fastmath=FAST)
+def add_rows(values, index, out):  # type: ignore[no-untyped-def]
+    for r in range(index.size):
+        x, into = values[r], out[index[r]]
+        for t in range(x.size):
+            into[t] += x[t]
+
+
+def row_sum(values: Any, index: Any, *, size: int) -> Any:
+    """Override of ``array.row_sum``."""
+    if values.dtype not in KINDS or index.dtype not in (np.int32, np.int64):
+        return NotImplemented
+    out = np.zeros((size, values.shape[1]), dtype=values.dtype)
+    add_rows(np.ascontiguousarray(values), np.ascontiguousarray(index), out)
+    return out

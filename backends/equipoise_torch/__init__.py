@@ -39,6 +39,7 @@ class Torch(Eager):
     kernels: Mapping[str, str] = {
         "array.index_sum": "equipoise_torch.arrays:index_sum",
         "array.normal_cdf": "equipoise_torch.arrays:normal_cdf",
+        "array.row_sum": "equipoise_torch.arrays:row_sum",
         "array.running_maximum": "equipoise_torch.arrays:running_maximum",
         "linear.sor_red_black": "equipoise_torch.linear:packed_sweeps",
         "transport.apply": "equipoise_torch.transport:apply",

@@ -18,6 +18,12 @@ def normal_cdf(x: torch.Tensor) -> torch.Tensor:
     return 0.5 * torch.special.erfc(-math.sqrt(0.5) * x)
 
 
+def row_sum(values: torch.Tensor, index: torch.Tensor, *, size: int) -> torch.Tensor:
+    """Override of ``array.row_sum``."""
+    out = torch.zeros((size, values.shape[1]), dtype=values.dtype, device=values.device)
+    return out.index_add(0, index, values)
+
+
 def running_maximum(x: torch.Tensor) -> torch.Tensor:
     """Override of ``array.running_maximum``."""
     return torch.cummax(x, dim=-1).values
