@@ -1,7 +1,7 @@
 """Poisson quasimetrics under Lebesgue's measure: all pairs in blocks of columns, and pairs row by row.
 
 All pairs are swept as intervals are, with vector instructions over 64 columns, and exponentials of 64 means at a time.
-The Gaussian measure is declined: its portable body is what runs.
+The Gaussian measure has kernels of its own, in another module.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any
 import numba
 import numpy as np
 
+from . import quasimetric_gaussian as gaussian
 from .exponential import expm1
 from .quasimetric import BLOCK, FAST, KINDS, flat, turned
 
@@ -133,9 +134,11 @@ def known_weights(weights: Any, k: int, dtype: Any) -> Any:
 
 def all_distances(u: Any, v: Any, weights: Any, variance: Any, scale: Any, **settings: Any) -> Any:
     """Override of ``quasimetric.pqe_pairwise``."""
-    if u.dtype not in KINDS or v.dtype != u.dtype or settings["measure"] != "lebesgue":
+    if u.dtype not in KINDS or v.dtype != u.dtype:
         return NotImplemented
     k = settings["components"]
+    if settings["measure"] == "gaussian":
+        return gaussian.all_distances(u, v, weights, variance, scale, k, settings["terms"])
     out = np.empty((*u.shape[:-1], v.shape[-2]), dtype=u.dtype)
     if out.size:
         w = known_weights(weights, k, u.dtype)
@@ -146,9 +149,14 @@ def all_distances(u: Any, v: Any, weights: Any, variance: Any, scale: Any, **set
 
 def all_slopes(g: Any, u: Any, v: Any, weights: Any, variance: Any, scale: Any, **settings: Any) -> Any:
     """Override of ``quasimetric.pqe_pairwise_grad``."""
-    if u.dtype not in KINDS or v.dtype != u.dtype or g.dtype != u.dtype or settings["measure"] != "lebesgue":
+    if u.dtype not in KINDS or v.dtype != u.dtype or g.dtype != u.dtype:
         return NotImplemented
     k = settings["components"]
+    if settings["measure"] == "gaussian":
+        if isinstance(variance, np.ndarray) or isinstance(scale, np.ndarray):
+            return NotImplemented  # their derivatives are wanted too
+        gu, gv, gw = gaussian.all_slopes(g, u, v, weights, variance, scale, k, settings["terms"])
+        return gu, gv, None if weights is None else gw.astype(weights.dtype), None, None
     gu, gv, gw = np.zeros(u.shape, u.dtype), np.zeros(v.shape, v.dtype), np.zeros(k)
     if g.size:
         w = known_weights(weights, k, u.dtype)
@@ -163,9 +171,11 @@ def all_slopes(g: Any, u: Any, v: Any, weights: Any, variance: Any, scale: Any, 
 
 def pair_distances(u: Any, v: Any, weights: Any, variance: Any, scale: Any, **settings: Any) -> Any:
     """Override of ``quasimetric.pqe``."""
-    if u.dtype not in KINDS or v.dtype != u.dtype or settings["measure"] != "lebesgue":
+    if u.dtype not in KINDS or v.dtype != u.dtype:
         return NotImplemented
     k = settings["components"]
+    if settings["measure"] == "gaussian":
+        return gaussian.pair_distances(u, v, weights, variance, scale, k, settings["terms"])
     out = np.empty(u.shape[:-1], dtype=u.dtype)
     if out.size:
         x, y = (np.ascontiguousarray(z).reshape(-1, z.shape[-1]) for z in (u, v))
@@ -175,9 +185,14 @@ def pair_distances(u: Any, v: Any, weights: Any, variance: Any, scale: Any, **se
 
 def pair_slopes(g: Any, u: Any, v: Any, weights: Any, variance: Any, scale: Any, **settings: Any) -> Any:
     """Override of ``quasimetric.pqe_grad``."""
-    if u.dtype not in KINDS or v.dtype != u.dtype or g.dtype != u.dtype or settings["measure"] != "lebesgue":
+    if u.dtype not in KINDS or v.dtype != u.dtype or g.dtype != u.dtype:
         return NotImplemented
     k = settings["components"]
+    if settings["measure"] == "gaussian":
+        if isinstance(variance, np.ndarray) or isinstance(scale, np.ndarray):
+            return NotImplemented  # their derivatives are wanted too
+        gu, gv, gw = gaussian.pair_slopes(g, u, v, weights, variance, scale, k, settings["terms"])
+        return gu, gv, None if weights is None else gw.astype(weights.dtype), None, None
     gu, gv, gw = np.empty(u.shape, u.dtype), np.empty(v.shape, v.dtype), np.zeros(k)
     if u.size:
         x, y = (np.ascontiguousarray(z).reshape(-1, z.shape[-1]) for z in (u, v))

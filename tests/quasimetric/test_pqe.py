@@ -193,7 +193,9 @@ def problems(dtype: str, measure: str, seed: int = 0, k: int = 2, l: int = 3) ->
     )
     g = points(2, 3, 66, seed=seed + 2, dtype=dtype)
     weights = rng.random(k).astype(dtype) if seed % 3 else None
-    gaussian = (rng.random((k, 1)).astype(dtype) + 0.5, 3 * rng.random(l).astype(dtype))
+    gaussian: tuple[Any, Any] = (0.7, 2.0)
+    if seed % 2 == 0:
+        gaussian = rng.random((k, 1)).astype(dtype) + 0.5, 3 * rng.random(l).astype(dtype)
     parameters = (weights, *(gaussian if measure == "gaussian" else (None, None)))
     settings = {"components": k, "measure": measure, "terms": 25 if measure == "gaussian" else 0}
     yield (u, v, *parameters), settings, pqe_all
