@@ -210,6 +210,8 @@ def sample(name: str) -> Any:
 
     def samples(rng: np.random.Generator, dtype: str) -> Any:
         for measure, seed, l in (("lebesgue", 0, 3), ("lebesgue", 1, 8), ("gaussian", 2, 3), ("gaussian", 3, 3)):
+            if name.endswith("_grad") and seed == 2:
+                continue  # derivatives with respect to variance and scale are left to the body
             for args, settings, kernel in problems(dtype, measure, seed, l=l):
                 if kernel.name == name:
                     yield args, settings
