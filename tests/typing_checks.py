@@ -8,6 +8,7 @@ import torch
 
 import equipoise as eq
 from equipoise.monotone import GameResult, LinearProgramResult, MonotoneResult
+from equipoise.quasimetric import Embedding
 from equipoise.result import History
 from equipoise.sketch import LstsqResult
 from equipoise.transport import TransportResult, sinkhorn
@@ -62,6 +63,13 @@ def of_inclusions(A: torch.Tensor, c: Float, x: jax.Array) -> None:
     assert_type(result, MonotoneResult[jax.Array])
     sampled = eq.monotone.halpern_vr(eq.monotone.LogisticGradient(A, A), A)
     assert_type(sampled.oracle_calls, torch.Tensor)
+def of_quasimetrics(x: torch.Tensor, D: Float) -> None:
+    assert_type(eq.quasimetric.iqe(x, x, components=2), torch.Tensor)
+    assert_type(eq.quasimetric.pqe_pairwise(D, components=2), Float)
+    assert_type(eq.quasimetric.iqe_vjp(D, D, D, components=2), tuple[Float, Float])
+    found = eq.quasimetric.fit(D, dim=4, components=2)
+    assert_type(found, Embedding[Float])
+    assert_type(found.distances(), Float)
 
 
 def what_is_rejected(cost: Float, other: torch.Tensor) -> None:

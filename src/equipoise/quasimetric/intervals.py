@@ -30,14 +30,18 @@ __all__ = ["iqe_all", "iqe_all_slopes", "iqe_pairs", "iqe_pairs_slopes"]
 
 
 def ends(u: Any, v: Any, components: int) -> tuple[Any, Any, Any]:
-    """Left ends, ascending, the right ends beside them, and the order of the left ones, all (..., k, l)."""
+    """Left ends, ascending, the right ends beside them, and the order of the left ones, (..., k, l).
+
+    Left ends and their order have the shape of `u`: in all pairs, a row is sorted once.
+    """
     xp = namespace(u, v)
     left, right = split(u, components), split(v, components)
     order = xp.argsort(left, axis=-1, stable=True)
     a = xp.take_along_axis(left, order, axis=-1)
-    if left.shape != right.shape:
-        a, right, order = xp.broadcast_arrays(a, right, order)
-    return a, xp.take_along_axis(right, order, axis=-1), order
+    if left.shape == right.shape:
+        return a, xp.take_along_axis(right, order, axis=-1), order
+    right, places = xp.broadcast_arrays(right, order)
+    return a, xp.take_along_axis(right, places, axis=-1), order
 
 
 def reached(e: Any) -> Any:
@@ -92,7 +96,7 @@ def pair_slopes(g: Any, u: Any, v: Any, alpha: Any, *, components: int, reductio
     opens, left, right = closing(a, e)
     gu = xp.where(left, each, zero) - xp.where(opens, each, zero)
     gv = xp.where(right, each, zero)
-    back = xp.argsort(order, axis=-1)
+    back = xp.broadcast_to(xp.argsort(order, axis=-1), gu.shape)
     gu, gv = (merge(xp.take_along_axis(x, back, axis=-1)) for x in (gu, gv))
     return gu, gv, of_alpha[..., None] if reduction != "none" else xp.zeros_like(gu[..., :1])
 
