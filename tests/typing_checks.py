@@ -63,6 +63,8 @@ def of_inclusions(A: torch.Tensor, c: Float, x: jax.Array) -> None:
     assert_type(result, MonotoneResult[jax.Array])
     sampled = eq.monotone.halpern_vr(eq.monotone.LogisticGradient(A, A), A)
     assert_type(sampled.oracle_calls, torch.Tensor)
+
+
 def of_quasimetrics(x: torch.Tensor, D: Float) -> None:
     assert_type(eq.quasimetric.iqe(x, x, components=2), torch.Tensor)
     assert_type(eq.quasimetric.pqe_pairwise(D, components=2), Float)
