@@ -23,8 +23,10 @@ from .quasimetric_pairs import load
 
 __all__ = ["all_distances", "all_slopes", "pair_distances", "pair_slopes"]
 
-# Places in the buffer
-BASE1, BASE2, FIRST, SECOND, BELOW, L, EQUAL, ABOVE, EDGE, OUT_U, OUT_V = (BLOCK * i for i in range(11))
+# Places in the buffer, and what stands there before, while the rates are made, once for u and once for v
+BASE1, BASE2, FIRST, SECOND, BELOW, L, EQUAL, ABOVE, Z_U, OUT_U, OUT_V = (BLOCK * i for i in range(11))
+Z_V, IN_U, IN_V = BASE2, FIRST, SECOND
+SIZE_U, SIZE_V, NEAR_U, NEAR_V, FAR_U, FAR_V = BELOW, L, FIRST, SECOND, EQUAL, ABOVE
 ROWS = 11
 HALF_ROOT = math.sqrt(0.5)
 DENSITY = 1.0 / math.sqrt(2.0 * math.pi)
@@ -64,7 +66,7 @@ def far_tail(x, B):  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True, error_model="numpy")
 def excesses(a, mass_a, e, mass_e, w, root, share, B):  # type: ignore[no-untyped-def]
-    """The rates but for their scale, and what their derivatives need: Phi(-z) of both points, and the edge."""
+    """The rates but for their scale, and what their derivatives need: z of u, and Phi(-z) of both points."""
     dtype = a.dtype.type
     one, zero, half, by = dtype(1), dtype(0), dtype(0.5), dtype(HALF_ROOT)
     for j in range(BLOCK):
@@ -72,23 +74,23 @@ def excesses(a, mass_a, e, mass_e, w, root, share, B):  # type: ignore[no-untype
         mid = half * u + half * v
         sign = one if u >= v else -one
         z, y = sign * ((mid - u * w) / root), -sign * ((mid - v * w) / root)
-        B[EDGE + j], B[BASE2 + j] = z, y
-        B[BELOW + j], B[L + j] = by * abs(z), by * abs(y)
+        B[Z_U + j], B[Z_V + j] = z, y
+        B[SIZE_U + j], B[SIZE_V + j] = by * abs(z), by * abs(y)
     for j in range(BLOCK):  # both branches of a choice, stage by stage: a choice of long formulas becomes no select
-        B[FIRST + j] = near_tail(B[BELOW + j], B)
-        B[SECOND + j] = near_tail(B[L + j], B)
+        B[NEAR_U + j] = near_tail(B[SIZE_U + j], B)
+        B[NEAR_V + j] = near_tail(B[SIZE_V + j], B)
     for j in range(BLOCK):
-        B[EQUAL + j] = far_tail(B[BELOW + j], B)
-        B[ABOVE + j] = far_tail(B[L + j], B)
+        B[FAR_U + j] = far_tail(B[SIZE_U + j], B)
+        B[FAR_V + j] = far_tail(B[SIZE_V + j], B)
     for j in range(BLOCK):
-        z, y = B[EDGE + j], B[BASE2 + j]
-        p = B[FIRST + j] if B[BELOW + j] < one else B[EQUAL + j]
-        r = B[SECOND + j] if B[L + j] < one else B[ABOVE + j]
-        B[OUT_U + j], B[FIRST + j] = (one - p if z < zero else p), (p if z < zero else one - p)
-        B[OUT_V + j], B[SECOND + j] = (one - r if y < zero else r), (r if y < zero else one - r)
+        z, y = B[Z_U + j], B[Z_V + j]
+        p = B[NEAR_U + j] if B[SIZE_U + j] < one else B[FAR_U + j]
+        r = B[NEAR_V + j] if B[SIZE_V + j] < one else B[FAR_V + j]
+        B[OUT_U + j], B[IN_U + j] = (one - p if z < zero else p), (p if z < zero else one - p)
+        B[OUT_V + j], B[IN_V + j] = (one - r if y < zero else r), (r if y < zero else one - r)
     for j in range(BLOCK):  # the same numbers where points agree
-        B[BASE1 + j] = (mass_a[j] * B[OUT_U + j] - mass_e[j] * B[SECOND + j]) * share
-        B[BASE2 + j] = (mass_e[j] * B[OUT_V + j] - mass_a[j] * B[FIRST + j]) * share
+        B[BASE1 + j] = (mass_a[j] * B[OUT_U + j] - mass_e[j] * B[IN_V + j]) * share
+        B[BASE2 + j] = (mass_e[j] * B[OUT_V + j] - mass_a[j] * B[IN_U + j]) * share
 
 
 @numba.njit(cache=True, error_model="numpy")
@@ -222,7 +224,7 @@ def pull_back(  # type: ignore[no-untyped-def]
             row, left, right = kept[r], ga[t], ge[t]
             x, y, mx, my = a[t], e[t], mass_a[t], mass_e[t]
             for j in range(BLOCK):
-                z = B[EDGE + j]
+                z = B[Z_U + j]
                 sign = one if x[j] >= y[j] else -one
                 edge = mx[j] * (by * exp(-(z * z) / dtype(2))) * sign * rooted
                 steep_u, steep_v = -x[j] * (mx[j] / spread[t]), -y[j] * (my[j] / spread[t])
@@ -303,29 +305,34 @@ def some_pulled(g, u, mass_u, v, mass_v, k, weights, w, root, scale, spread, ter
 # What the overrides of the Poisson quasimetric call
 
 
-def prepared(u: Any, v: Any, weights: Any, variance: Any, scale: Any, k: int) -> Any:
-    """The points, nearer where they are too far out, the masses of their shapes, and the numbers of each latent."""
+def prepared(
+    u: Any, v: Any, weights: Any, variance: Any, scale: Any, k: int
+) -> tuple[list[Any], tuple[Any, Any, Any, Any, Any], Any]:
+    """The sides (u, mass, v, mass), points nearer where they are too far out; the numbers of the kernels; 1 + variance.
+
+    The numbers are k, the weights, and of each latent variance / (1 + variance), its root, and the scale.
+    """
     D, dtype = u.shape[-1], u.dtype
     s2, by = (np.broadcast_to(np.asarray(x, np.float64), (k, D // k)).reshape(D) for x in (variance, scale))
     spread = 1.0 + s2
     most = min(FARTHEST, 1e-2 * math.sqrt(float(np.finfo(dtype).max)))
-    points = [np.clip(x, -most, most) for x in (u, v)]
-    masses = [
-        np.exp(-0.5 * x * (x / spread.astype(dtype))) / np.sqrt(2.0 * math.pi * spread).astype(dtype) for x in points
-    ]
-    latents = [x.astype(dtype) for x in (s2 / spread, np.sqrt(s2 / spread), by, spread)]
+    sides = []
+    for x in (u, v):
+        near = np.clip(x, -most, most)
+        mass = np.exp(-0.5 * near * (near / spread.astype(dtype)))
+        sides += [near, mass / (math.sqrt(2.0 * math.pi) * np.sqrt(spread)).astype(dtype)]
+    share, root, by, spread = (x.astype(dtype) for x in (s2 / spread, np.sqrt(s2 / spread), by, spread))
     w = np.ones(k, dtype) if weights is None else np.ascontiguousarray(weights, dtype=dtype)
-    return points, masses, w, latents
+    return sides, (k, w, share, root, by), spread
 
 
 def all_distances(u: Any, v: Any, weights: Any, variance: Any, scale: Any, k: int, terms: int) -> Any:
     """All pairs."""
     out = np.empty((*u.shape[:-1], v.shape[-2]), dtype=u.dtype)
     if out.size:
-        points, masses, w, (share, root, by, _) = prepared(u, v, weights, variance, scale, k)
-        sides = zip(*(flat(x, 2) for x in (points[0], masses[0], points[1], masses[1], out)), strict=True)
-        for x, mass_x, y, mass_y, part in sides:
-            all_pairs(x, mass_x, turned(y), turned(mass_y), k, w, share, root, by, terms, part)
+        sides, numbers, _ = prepared(u, v, weights, variance, scale, k)
+        for x, mass_x, y, mass_y, part in zip(*(flat(z, 2) for z in (*sides, out)), strict=True):
+            all_pairs(x, mass_x, turned(y), turned(mass_y), *numbers, terms, part)
     return out
 
 
@@ -333,9 +340,9 @@ def pair_distances(u: Any, v: Any, weights: Any, variance: Any, scale: Any, k: i
     """Pairs."""
     out = np.empty(u.shape[:-1], dtype=u.dtype)
     if out.size:
-        points, masses, w, (share, root, by, _) = prepared(u, v, weights, variance, scale, k)
-        x, y, mass_x, mass_y = (z.reshape(-1, z.shape[-1]) for z in (*points, *masses))
-        some_pairs(x, mass_x, y, mass_y, k, w, share, root, by, terms, out.reshape(-1))
+        sides, numbers, _ = prepared(u, v, weights, variance, scale, k)
+        x, mass_x, y, mass_y = (z.reshape(-1, z.shape[-1]) for z in sides)
+        some_pairs(x, mass_x, y, mass_y, *numbers, terms, out.reshape(-1))
     return out
 
 
@@ -343,13 +350,12 @@ def all_slopes(g: Any, u: Any, v: Any, weights: Any, variance: Any, scale: Any, 
     """The derivatives of all pairs to u, v and weights."""
     gu, gv, gw = np.zeros(u.shape, u.dtype), np.zeros(v.shape, v.dtype), np.zeros(k)
     if g.size:
-        points, masses, w, (share, root, by, spread) = prepared(u, v, weights, variance, scale, k)
-        arrays = (np.ascontiguousarray(g), points[0], masses[0], points[1], masses[1], gu, gv)
+        sides, numbers, spread = prepared(u, v, weights, variance, scale, k)
+        arrays = (np.ascontiguousarray(g), *sides, gu, gv)
         for bars, x, mass_x, y, mass_y, to_x, to_y in zip(*(flat(z, 2) for z in arrays), strict=True):
             vt = turned(y)
             gvt = np.zeros_like(vt)
-            numbers = (k, w, share, root, by, spread, terms)
-            all_pulled(bars, x, mass_x, vt, turned(mass_y), *numbers, to_x, gvt, gw)
+            all_pulled(bars, x, mass_x, vt, turned(mass_y), *numbers, spread, terms, to_x, gvt, gw)
             to_y[...] = gvt[:, : len(y)].T
     return gu, gv, gw
 
@@ -358,8 +364,8 @@ def pair_slopes(g: Any, u: Any, v: Any, weights: Any, variance: Any, scale: Any,
     """The derivatives of pairs to u, v and weights."""
     gu, gv, gw = np.zeros(u.shape, u.dtype), np.zeros(v.shape, v.dtype), np.zeros(k)
     if g.size:
-        points, masses, w, (share, root, by, spread) = prepared(u, v, weights, variance, scale, k)
-        x, y, mass_x, mass_y, to_x, to_y = (z.reshape(-1, z.shape[-1]) for z in (*points, *masses, gu, gv))
-        bars, numbers = np.ascontiguousarray(g).reshape(-1), (k, w, share, root, by, spread, terms)
-        some_pulled(bars, x, mass_x, y, mass_y, *numbers, to_x, to_y, gw)
+        sides, numbers, spread = prepared(u, v, weights, variance, scale, k)
+        x, mass_x, y, mass_y, to_x, to_y = (z.reshape(-1, z.shape[-1]) for z in (*sides, gu, gv))
+        bars = np.ascontiguousarray(g).reshape(-1)
+        some_pulled(bars, x, mass_x, y, mass_y, *numbers, spread, terms, to_x, to_y, gw)
     return gu, gv, gw

@@ -112,89 +112,109 @@ def lengths(u, v, k, kind, alpha, pairs, out):  # type: ignore[no-untyped-def]
 # ---------------------------------------------------------------------------------------------------------------------
 # Derivatives
 
+# Columns of the buffer in which a component is sorted: left ends, right ends, places. In one buffer at constant
+# distances, since rows of several would be compared for overlap in every exchange.
+ENDS, PLACES, WIDE = BLOCK, 2 * BLOCK, 3 * BLOCK + 16
+RIGHT, LEFT, OPENS = 1, 2, 4  # what a latent is: a derivative g at its right end, and g or -g at its left end
+
 
 @numba.njit(cache=True)
-def exchange_places(a, places, pairs):  # type: ignore[no-untyped-def]
-    """Sort the columns of `a`, and along with them the places that the numbers came from, which decide ties."""
-    l = a.shape[0]
-    for t in range(l):
-        here = places[t]
+def load_both(u, v, first, into):  # type: ignore[no-untyped-def]
+    """As `load`, for both ends."""
+    for j in range(min(BLOCK, u.shape[0] - first)):
+        for t in range(u.shape[1]):
+            into[t, j] = u[first + j, t]
+        for t in range(u.shape[1]):
+            into[t, ENDS + j] = v[first + j, t]
+
+
+@numba.njit(cache=True)
+def exchange_all(ends, pairs):  # type: ignore[no-untyped-def]
+    """As `exchange`; the places that the ends came from, as numbers like them, go along and decide ties."""
+    for t in range(ends.shape[0]):
+        row, place = ends[t], ends.dtype.type(t)
         for j in range(BLOCK):
-            here[j] = t
+            row[PLACES + j] = place
     for r in range(pairs.shape[0]):
-        p, q = pairs[r, 0], pairs[r, 1]
-        ap, aq, mp, mq = a[p], a[q], places[p], places[q]
+        p, q = ends[pairs[r, 0]], ends[pairs[r, 1]]
         for j in range(BLOCK):
-            x, y, m, n = ap[j], aq[j], mp[j], mq[j]
+            x, y, z, w, m, n = p[j], q[j], p[ENDS + j], q[ENDS + j], p[PLACES + j], q[PLACES + j]
             falls = (x > y) | ((x == y) & (m > n))
-            ap[j] = y if falls else x
-            aq[j] = x if falls else y
-            mp[j] = n if falls else m
-            mq[j] = m if falls else n
-
-
-@numba.njit(cache=True)
-def load_at(x, places, first, l, into):  # type: ignore[no-untyped-def]
-    """As `load`, in the order that the places have."""
-    for j in range(min(BLOCK, x.shape[0] - first)):
-        for c in range(x.shape[1] // l):
-            for t in range(c * l, c * l + l):
-                into[t, j] = x[first + j, c * l + places[t, j]]
+            p[j] = y if falls else x
+            q[j] = x if falls else y
+            p[ENDS + j] = w if falls else z
+            q[ENDS + j] = z if falls else w
+            p[PLACES + j] = n if falls else m
+            q[PLACES + j] = m if falls else n
 
 
 @numba.njit(cache=True, fastmath=FAST)
-def measure_all(a, e, up, M, s):  # type: ignore[no-untyped-def]
+def measure_all(ends, up, M, s):  # type: ignore[no-untyped-def]
     """As `measure`; the rows of M keep the largest right end up to each left end."""
     zero = s.dtype.type(0)
-    left, right, after = a[0], e[0], M[0]
+    row, after = ends[0], M[0]
     for j in range(BLOCK):
-        x = right[j] - left[j]
+        x = row[ENDS + j] - row[j]
         s[j] = zero if zero > x else x
-        after[j] = right[j]
-    for r in range(1, a.shape[0]):
+        after[j] = row[ENDS + j]
+    for r in range(1, ends.shape[0]):
         t = up[r]  # read, for rows that follow one another are taken to overlap, and not vectorised
-        left, right, before, after = a[t], e[t], M[t - 1], M[t]
+        row, before, after = ends[t], M[t - 1], M[t]
         for j in range(BLOCK):
-            m, y, z = before[j], left[j], right[j]
+            m, y, z = before[j], row[j], row[ENDS + j]
             x = z - (m if m > y else y)
             s[j] += zero if zero > x else x
             after[j] = m if m > z else z
 
 
-@numba.njit(cache=True, fastmath=FAST)
-def pull_back(a, e, up, M, g, bar):  # type: ignore[no-untyped-def]
-    """Put the derivatives with respect to the ends of a component in their places."""
-    zero = g.dtype.type(0)
+@numba.njit(cache=True)
+def find_roles(ends, up, M, wanted, roles):  # type: ignore[no-untyped-def]
+    """What each sorted latent is. They do not depend on cotangents, which come in when all components are measured."""
+    none, one = np.int32(0), np.int32(1)
+    l = ends.shape[0]
     for j in range(BLOCK):
-        bar[j] = g[j]
-    for r in range(a.shape[0] - 1):
-        t = up[a.shape[0] - 1 - r]
-        left, right, before = a[t], e[t], M[t - 1]
+        wanted[j] = one  # whether the right end of a maximal interval is still to be found
+    for r in range(l - 1):
+        t = up[l - 1 - r]
+        row, before, role = ends[t], M[t - 1], roles[t]
         for j in range(BLOCK):
-            m, y, z, one, whole = before[j], left[j], right[j], bar[j], g[j]
-            record = one if (y if y > z else z) > m else zero
-            ends = record if z > y else zero
-            begins = whole if y > m else zero
-            right[j] = ends
-            left[j] = (record - ends) - begins
-            bar[j] = begins if y > m else one - record
-    left, right = a[0], e[0]
+            m, y, z, open_ = before[j], row[j], row[ENDS + j], wanted[j]
+            record = open_ if (y if y > z else z) > m else none
+            right = record if z > y else none
+            begins = one if y > m else none
+            left = record - right
+            role[j] = right * RIGHT + left * LEFT + begins * OPENS
+            wanted[j] = begins if y > m else open_ - record
+    row, role = ends[0], roles[0]
     for j in range(BLOCK):
-        ends = bar[j] if right[j] > left[j] else zero
-        left[j] = (bar[j] - ends) - g[j]
-        right[j] = ends
+        right = wanted[j] if row[ENDS + j] > row[j] else none
+        role[j] = right * RIGHT + (wanted[j] - right) * LEFT + OPENS
 
 
 @numba.njit(cache=True)
-def unload(a, e, places, first, l, gu, gv):  # type: ignore[no-untyped-def]
-    """Bring derivatives back to the rows of 64 points, or of those that are left."""
-    k = gu.shape[1] // l
+def put_back(ends, roles, start, rows):  # type: ignore[no-untyped-def]
+    """Bring the roles of a component to where its latents came from, a row a pair."""
+    for t in range(roles.shape[0]):
+        places, role = ends[t], roles[t]
+        for j in range(BLOCK):
+            rows[j, start + int(places[PLACES + j])] = role[j]
+
+
+@numba.njit(cache=True)
+def unload(rows, each, first, wide, gu, gv):  # type: ignore[no-untyped-def]
+    """The derivatives of 64 pairs, or of those that are left, from the roles and the components' cotangents."""
+    k, D = each.shape[0], gu.shape[1]
+    l, zero = D // k, gu.dtype.type(0)
     for j in range(min(BLOCK, gu.shape[0] - first)):
         for c in range(k):
+            bar = each[c, j]
             for t in range(c * l, c * l + l):
-                place = c * l + places[t, j]
-                gu[first + j, place] = a[t, j]
-                gv[first + j, place] = e[t, j]
+                wide[t] = bar
+        row, to_u, to_v = rows[j], gu[first + j], gv[first + j]
+        for t in range(D):
+            role, bar = row[t], wide[t]
+            to_v[t] = bar if role & RIGHT else zero
+            to_u[t] = (bar if role & LEFT else zero) - (bar if role & OPENS else zero)
 
 
 @numba.njit(cache=True, fastmath=FAST)
@@ -202,19 +222,21 @@ def slopes(g, u, v, k, kind, alpha, pairs, gu, gv):  # type: ignore[no-untyped-d
     """The derivatives with respect to the rows of u and v; returns that of alpha."""
     P, D = u.shape
     l, dtype = D // k, u.dtype
-    a, e, M = np.zeros((D, STRIDE), dtype), np.zeros((D, STRIDE), dtype), np.empty((D, STRIDE), dtype)
-    places, up = np.zeros((D, STRIDE), np.int32), np.arange(l)
-    parts, each, gb = np.empty((k, BLOCK), dtype), np.zeros((k, BLOCK), dtype), np.zeros(BLOCK, dtype)
+    ends, M, up = np.zeros((D, WIDE), dtype), np.empty((l, STRIDE), dtype), np.arange(l)
+    roles, wanted, rows = np.empty((l, STRIDE), np.int32), np.empty(BLOCK, np.int32), np.empty((BLOCK, D + 64), np.int8)
+    parts, each, gb = np.empty((k, BLOCK), dtype), np.empty((k, BLOCK), dtype), np.zeros(BLOCK, dtype)
     top, which, total = np.empty(BLOCK, dtype), np.empty(BLOCK, dtype), np.empty(BLOCK, dtype)
+    wide = np.empty(D, dtype)
     of_alpha = 0.0
     for first in range(0, P, BLOCK):
         count = min(BLOCK, P - first)
-        load(u, first, a)
+        load_both(u, v, first, ends)
         for c in range(k):
-            exchange_places(a[c * l : c * l + l], places[c * l : c * l + l], pairs)
-        load_at(v, places, first, l, e)
-        for c in range(k):
-            measure_all(a[c * l : c * l + l], e[c * l : c * l + l], up, M[c * l : c * l + l], parts[c])
+            part = ends[c * l : c * l + l]
+            exchange_all(part, pairs)
+            measure_all(part, up, M, parts[c])
+            find_roles(part, up, M, wanted, roles)
+            put_back(part, roles, c * l, rows)
         for j in range(count, BLOCK):
             gb[j] = 0
         if kind == NONE:
@@ -225,9 +247,7 @@ def slopes(g, u, v, k, kind, alpha, pairs, gu, gv):  # type: ignore[no-untyped-d
             for j in range(count):
                 gb[j] = g[first + j, 0]
             of_alpha += spread(parts, gb, kind, alpha, top, which, total, each)
-        for c in range(k):
-            pull_back(a[c * l : c * l + l], e[c * l : c * l + l], up, M[c * l : c * l + l], each[c], top)
-        unload(a, e, places, first, l, gu, gv)
+        unload(rows, each, first, wide, gu, gv)
     return of_alpha
 
 
@@ -248,7 +268,7 @@ def arranged(u: Any, v: Any, k: int) -> tuple[Any, Any, Any, Any]:
 
 def pair_lengths(u: Any, v: Any, alpha: Any, *, components: int, reduction: str) -> Any:
     """Override of ``quasimetric.iqe``."""
-    if u.dtype not in KINDS or v.dtype != u.dtype:
+    if u.dtype not in KINDS or v.dtype != u.dtype or u.shape != v.shape:
         return NotImplemented
     code, k = CODES[reduction], components
     out = np.empty((*u.shape[:-1], k if code == NONE else 1), dtype=u.dtype)
@@ -260,10 +280,11 @@ def pair_lengths(u: Any, v: Any, alpha: Any, *, components: int, reduction: str)
 
 def pair_slopes(g: Any, u: Any, v: Any, alpha: Any, *, components: int, reduction: str) -> Any:
     """Override of ``quasimetric.iqe_grad``."""
-    if u.dtype not in KINDS or v.dtype != u.dtype or g.dtype != u.dtype:
+    alike = u.dtype == v.dtype == g.dtype and u.shape == v.shape and g.shape[: u.ndim - 1] == u.shape[:-1]
+    if u.dtype not in KINDS or not alike:
         return NotImplemented
     code, k = CODES[reduction], components
-    gu, gv, of_alpha = np.zeros(u.shape, u.dtype), np.zeros(v.shape, v.dtype), 0.0
+    gu, gv, of_alpha = np.empty(u.shape, u.dtype), np.empty(v.shape, v.dtype), 0.0
     if u.size:
         left, right, pairs, order = arranged(u, v, k)
         bars = np.ascontiguousarray(g).reshape(-1, k if code == NONE else 1)

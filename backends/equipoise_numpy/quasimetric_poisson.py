@@ -89,39 +89,78 @@ def slopes(g, u, vt, k, weights, gu, gvt, gw):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, fastmath=FAST)
-def row_distances(u, v, k, weights, out):  # type: ignore[no-untyped-def]
-    """The distances of the rows of u and v, (P, D)."""
+def excess(x, y, zero):  # type: ignore[no-untyped-def]
+    apart = x - y
+    return zero if zero > apart else apart
+
+
+@numba.njit(cache=True, fastmath=FAST)
+def row_means(u, v, first, k, s):  # type: ignore[no-untyped-def]
+    """The means of 64 pairs, or of those that are left. A plain sum of 8 or 16 numbers is not vectorised."""
     l = u.shape[1] // k
     zero, share = u.dtype.type(0), u.dtype.type(1) / u.dtype.type(l)
-    for i in range(u.shape[0]):
-        distance = zero
+    for j in range(min(BLOCK, u.shape[0] - first)):
+        x, y = u[first + j], v[first + j]
         for c in range(k):
-            total = zero
-            for t in range(c * l, c * l + l):
-                x = u[i, t] - v[i, t]
-                total += zero if zero > x else x
-            distance -= weights[c] * expm1(-total * share)
-        out[i] = distance
+            t, last = c * l, c * l + l
+            s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = zero
+            while t + 8 <= last:
+                s0 += excess(x[t], y[t], zero)
+                s1 += excess(x[t + 1], y[t + 1], zero)
+                s2 += excess(x[t + 2], y[t + 2], zero)
+                s3 += excess(x[t + 3], y[t + 3], zero)
+                s4 += excess(x[t + 4], y[t + 4], zero)
+                s5 += excess(x[t + 5], y[t + 5], zero)
+                s6 += excess(x[t + 6], y[t + 6], zero)
+                s7 += excess(x[t + 7], y[t + 7], zero)
+                t += 8
+            total = ((s0 + s4) + (s2 + s6)) + ((s1 + s5) + (s3 + s7))
+            while t < last:
+                total += excess(x[t], y[t], zero)
+                t += 1
+            s[j * k + c] = total * share
+
+
+@numba.njit(cache=True, fastmath=FAST)
+def row_distances(u, v, k, weights, out):  # type: ignore[no-untyped-def]
+    """The distances of the rows of u and v, (P, D)."""
+    s = np.zeros(BLOCK * k, u.dtype)
+    for first in range(0, u.shape[0], BLOCK):
+        row_means(u, v, first, k, s)
+        for i in range(s.size):
+            s[i] = expm1(-s[i])
+        for j in range(min(BLOCK, u.shape[0] - first)):
+            distance = u.dtype.type(0)
+            for c in range(k):
+                distance -= weights[c] * s[j * k + c]
+            out[first + j] = distance
 
 
 @numba.njit(cache=True, fastmath=FAST)
 def row_slopes(g, u, v, k, weights, gu, gv, gw):  # type: ignore[no-untyped-def]
     """The derivatives with respect to the rows, and, added, to the weights."""
-    l = u.shape[1] // k
-    zero, one, share = u.dtype.type(0), u.dtype.type(1), u.dtype.type(1) / u.dtype.type(l)
-    for i in range(u.shape[0]):
-        for c in range(k):
-            total = zero
-            for t in range(c * l, c * l + l):
-                x = u[i, t] - v[i, t]
-                total += zero if zero > x else x
-            below = expm1(-total * share)
-            gw[c] -= g[i] * below
-            bar = share * weights[c] * g[i] * (below + one)
-            for t in range(c * l, c * l + l):
-                x = bar if u[i, t] > v[i, t] else zero
-                gu[i, t] = x
-                gv[i, t] = -x
+    D = u.shape[1]
+    l = D // k
+    zero, one = u.dtype.type(0), u.dtype.type(1)
+    share = one / u.dtype.type(l)
+    s, wide = np.zeros(BLOCK * k, u.dtype), np.empty(D, u.dtype)
+    for first in range(0, u.shape[0], BLOCK):
+        row_means(u, v, first, k, s)
+        for i in range(s.size):
+            s[i] = expm1(-s[i])
+        for j in range(min(BLOCK, u.shape[0] - first)):
+            whole = g[first + j]
+            for c in range(k):
+                below = s[j * k + c]
+                gw[c] -= whole * below
+                bar = share * weights[c] * whole * (below + one)
+                for t in range(c * l, c * l + l):
+                    wide[t] = bar
+            x, y, to_u, to_v = u[first + j], v[first + j], gu[first + j], gv[first + j]
+            for t in range(D):
+                bar = wide[t] if x[t] > y[t] else zero
+                to_u[t] = bar
+                to_v[t] = -bar
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -130,6 +169,11 @@ def row_slopes(g, u, v, k, weights, gu, gv, gw):  # type: ignore[no-untyped-def]
 
 def known_weights(weights: Any, k: int, dtype: Any) -> Any:
     return np.ones(k, dtype) if weights is None else np.ascontiguousarray(weights, dtype=dtype)
+
+
+def derivatives(gu: Any, gv: Any, gw: Any, weights: Any) -> tuple[Any, ...]:
+    """Those of all five arguments."""
+    return gu, gv, None if weights is None else gw.astype(weights.dtype), None, None
 
 
 def all_distances(u: Any, v: Any, weights: Any, variance: Any, scale: Any, **settings: Any) -> Any:
@@ -156,7 +200,7 @@ def all_slopes(g: Any, u: Any, v: Any, weights: Any, variance: Any, scale: Any, 
         if isinstance(variance, np.ndarray) or isinstance(scale, np.ndarray):
             return NotImplemented  # their derivatives are wanted too
         gu, gv, gw = gaussian.all_slopes(g, u, v, weights, variance, scale, k, settings["terms"])
-        return gu, gv, None if weights is None else gw.astype(weights.dtype), None, None
+        return derivatives(gu, gv, gw, weights)
     gu, gv, gw = np.zeros(u.shape, u.dtype), np.zeros(v.shape, v.dtype), np.zeros(k)
     if g.size:
         w = known_weights(weights, k, u.dtype)
@@ -166,12 +210,12 @@ def all_slopes(g: Any, u: Any, v: Any, weights: Any, variance: Any, scale: Any, 
             gvt = np.zeros_like(vt)
             slopes(bars, np.ascontiguousarray(x), vt, k, w, to_x, gvt, gw)
             to_y[...] = gvt[:, : len(y)].T
-    return gu, gv, None if weights is None else gw.astype(weights.dtype), None, None
+    return derivatives(gu, gv, gw, weights)
 
 
 def pair_distances(u: Any, v: Any, weights: Any, variance: Any, scale: Any, **settings: Any) -> Any:
     """Override of ``quasimetric.pqe``."""
-    if u.dtype not in KINDS or v.dtype != u.dtype:
+    if u.dtype not in KINDS or v.dtype != u.dtype or u.shape != v.shape:
         return NotImplemented
     k = settings["components"]
     if settings["measure"] == "gaussian":
@@ -187,16 +231,18 @@ def pair_slopes(g: Any, u: Any, v: Any, weights: Any, variance: Any, scale: Any,
     """Override of ``quasimetric.pqe_grad``."""
     if u.dtype not in KINDS or v.dtype != u.dtype or g.dtype != u.dtype:
         return NotImplemented
+    if u.shape != v.shape or g.shape != u.shape[:-1]:
+        return NotImplemented
     k = settings["components"]
     if settings["measure"] == "gaussian":
         if isinstance(variance, np.ndarray) or isinstance(scale, np.ndarray):
             return NotImplemented  # their derivatives are wanted too
         gu, gv, gw = gaussian.pair_slopes(g, u, v, weights, variance, scale, k, settings["terms"])
-        return gu, gv, None if weights is None else gw.astype(weights.dtype), None, None
+        return derivatives(gu, gv, gw, weights)
     gu, gv, gw = np.empty(u.shape, u.dtype), np.empty(v.shape, v.dtype), np.zeros(k)
     if u.size:
         x, y = (np.ascontiguousarray(z).reshape(-1, z.shape[-1]) for z in (u, v))
         bars = np.ascontiguousarray(g).reshape(-1)
         to_u, to_v = (z.reshape(-1, z.shape[-1]) for z in (gu, gv))
         row_slopes(bars, x, y, k, known_weights(weights, k, u.dtype), to_u, to_v, gw)
-    return gu, gv, None if weights is None else gw.astype(weights.dtype), None, None
+    return derivatives(gu, gv, gw, weights)

@@ -22,7 +22,7 @@ from equipoise.quasimetric.reduction import REDUCTIONS
 __all__ = ["IQE", "PQE"]
 
 
-class Head(torch.nn.Module):
+class Distances(torch.nn.Module):
     """What both have in common: checks of points, broadcast or all pairs."""
 
     components: int
@@ -32,14 +32,29 @@ class Head(torch.nn.Module):
 
     def forward(self, u: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         """The distances from `u`, shape (..., D), to `v`, whose leading axes broadcast."""
-        return self.distances(u, v, 1)
+        return self.distances(*tensors(u, v), 1)
 
     def pairwise(self, u: torch.Tensor, v: torch.Tensor | None = None) -> torch.Tensor:
         """All pairs of (..., n, D) and (..., m, D), shape (..., n, m); those of `u` alone without `v`."""
-        return self.distances(u, u if v is None else v, 2)
+        return self.distances(*tensors(u, u if v is None else v), 2)
+
+    def __prepare_scriptable__(self) -> Any:
+        """What ``torch.jit.script`` asks first."""
+        raise TypeError(
+            f"torch.jit.script cannot compile {type(self).__name__}, whose kernels are no TorchScript; script the "
+            "encoder alone, and call this module from Python"
+        )
 
 
-class IQE(Head):
+def tensors(u: Any, v: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Two of torch's arrays: parameters are such, and others would meet them half-way."""
+    for name, x in (("u", u), ("v", v)):
+        if not isinstance(x, torch.Tensor):
+            raise TypeError(f"{name} must be a torch tensor, got {type(x).__module__}.{type(x).__qualname__}")
+    return u, v
+
+
+class IQE(Distances):
     """The interval quasimetric :func:`equipoise.quasimetric.iqe` as a module.
 
     Parameters
@@ -90,7 +105,7 @@ class IQE(Head):
         return f"{self.components}, reduction={self.reduction!r}"
 
 
-class PQE(Head):
+class PQE(Distances):
     """The Poisson quasimetric :func:`equipoise.quasimetric.pqe` as a module.
 
     Parameters

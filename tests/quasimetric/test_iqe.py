@@ -182,6 +182,12 @@ class TestBroadcasting:
         ((5, 6), (6,)),
         ((3, 1, 4, 6), (1, 5, 1, 6)),
         ((3, 1, 6), (4, 6)),
+        ((3, 1, 1, 6), (2, 4, 6)),
+        ((2, 4, 6), (3, 1, 1, 6)),
+        ((2, 3, 1, 1, 6), (2, 1, 2, 4, 6)),
+        ((2, 1, 2, 4, 6), (2, 3, 1, 1, 6)),
+        ((3, 1, 1, 6), (3, 1, 1, 6)),
+        ((3, 1, 1, 6), (0, 4, 6)),
         ((0, 1, 6), (4, 6)),
         ((6,), (0, 6)),
         ((6,), (6,)),
@@ -210,13 +216,29 @@ class TestBroadcasting:
 
     def test_all_pairs_written_as_a_broadcast_take_no_memory_for_pairs(self) -> None:
         u, v = points(300, 64, dtype="float32"), points(300, 64, seed=1, dtype="float32")
+        g = np.ones((300, 300), "float32")
         iqe(u[:, None], v, components=4)
+        iqe_vjp(u[:, None], v, g, components=4)  # compiled: that takes memory too
         tracemalloc.start()
         iqe(u[:, None], v, components=4)
-        iqe_vjp(u[:, None], v, np.ones((300, 300), "float32"), components=4)
+        iqe_vjp(u[:, None], v, g, components=4)
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert peak < 300 * 300 * 64 * 4 / 8
+
+    @pytest.mark.parametrize("turned", [False, True])
+    def test_all_pairs_with_several_axes_take_none_either(self, turned: bool) -> None:
+        u, v = points(100, 1, 1, 64), points(2, 50, 64, seed=1)
+        g = np.ones((100, 2, 50))
+        u, v = (v, u) if turned else (u, v)
+        iqe(u, v, components=4)
+        iqe_vjp(u, v, g, components=4)
+        tracemalloc.start()
+        iqe(u, v, components=4)
+        iqe_vjp(u, v, g, components=4)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 100 * 100 * 64 * 8 / 4
 
     def test_a_batch_of_all_pairs(self) -> None:
         u, v = points(2, 1, 4, 6), points(3, 5, 6, seed=1)
@@ -360,6 +382,23 @@ class TestDerivatives:
         rows = [torch.autograd.grad(x, t, retain_graph=True)[0].numpy() for x in g]
         np.testing.assert_allclose(rows, 2 * np.outer(gu, gu), atol=1e-14)
 
+    @pytest.mark.parametrize("reduction", ["sum", "maxmean", "none"])
+    def test_a_penalty_on_the_derivative(self, reduction: str) -> None:
+        """Its own derivative is zero, and is there."""
+        u, v = (torch.tensor(points(5, 8, seed=s), requires_grad=True) for s in (0, 1))
+        for function in (iqe, iqe_pairwise):
+            total = function(u, v, components=2, reduction=reduction).sum()
+            for slope in torch.autograd.grad(total, (u, v), create_graph=True):
+                penalty = ((slope.norm(dim=1) - 1) ** 2).mean()
+                for second in torch.autograd.grad(penalty, (u, v), retain_graph=True, allow_unused=True):
+                    assert second is None or not second.any()
+
+    def test_reverse_mode_only(self) -> None:
+        u, v = jnp.asarray(points(6)), jnp.asarray(points(6, seed=1))
+        with pytest.raises(TypeError, match="forward-mode"):
+            jax.jvp(lambda u: iqe(u, v, components=2), (u,), (u,))
+        assert not jax.jit(jax.jacrev(jax.jacrev(lambda u: iqe(u, v, components=2))))(u).any()
+
     def test_torch_func(self) -> None:
         u, v = torch.tensor(points(5, 8)), torch.tensor(points(5, 8, seed=1))
         expected, _ = iqe_vjp(u.numpy(), v.numpy(), np.ones(5), components=2)
@@ -396,6 +435,9 @@ class TestSmallKernels:
         x = np.concatenate([np.linspace(-30, 9, 400), [np.nan, 0.0]])
         found = on.numpy(on.call(lambda x: normal_cdf(x), x))
         np.testing.assert_allclose(found, ndtr(x), rtol=1e-12)
+        half = normal_cdf(jnp.asarray([-1.0, 2.0], dtype=jnp.bfloat16))
+        assert half.dtype == jnp.bfloat16
+        np.testing.assert_allclose(np.asarray(half, float), ndtr([-1.0, 2.0]), rtol=8e-3)
         for y in (jax.grad(lambda t: normal_cdf(t))(jnp.asarray(0.5)),):
             np.testing.assert_allclose(y, np.exp(-0.125) / np.sqrt(2 * np.pi), rtol=1e-14)
 
@@ -440,6 +482,12 @@ class TestBadInput:
             iqe_vjp(points(3, 6), points(3, 6), np.ones(4), components=2)
         with pytest.raises(ValueError, match=r"cotangent must be like the distances, float64 \(3, 3, 2\)"):
             iqe_pairwise_vjp(points(3, 6), None, np.ones((3, 3)), components=2, reduction="none")
+
+    @pytest.mark.parametrize("cotangent", [1.0, None, [1.0]])
+    def test_a_cotangent_that_is_no_array(self, cotangent: Any) -> None:
+        for function in (iqe_vjp, iqe_pairwise_vjp):
+            with pytest.raises(TypeError, match=r"cotangent must be an array like the distances, float64 \(.*got"):
+                function(points(3, 6), points(3, 6), cotangent, components=2)
 
     def test_a_context_moves_points(self) -> None:
         u, v = points(3, 6), points(3, 6, seed=1)

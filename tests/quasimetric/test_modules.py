@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import warnings
+
 import equipoise_torch
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
@@ -65,8 +68,21 @@ class TestModules:
             PQE(4)(torch.zeros(3, 6), torch.zeros(3, 6))
         with pytest.raises(ValueError, match=r"u must have shape \(..., n, D\)"):
             IQE(3).pairwise(torch.zeros(6))
+        for x in (np.zeros((3, 6)), jnp.zeros((3, 6)), None):
+            for head in (IQE(3), PQE(3), PQE(3, measure="gaussian")):
+                with pytest.raises(TypeError, match="u must be a torch tensor, got"):
+                    head(x, torch.zeros(3, 6))
+        with pytest.raises(TypeError, match=r"v must be a torch tensor, got numpy\.ndarray"):
+            IQE(3).pairwise(torch.zeros(3, 6), np.zeros((3, 6)))  # type: ignore[arg-type]
         with pytest.raises(AttributeError, match="MRN"):
             equipoise_torch.MRN  # noqa: B018
+
+    def test_they_are_no_torchscript(self) -> None:
+        for module in (IQE(2), torch.nn.Sequential(torch.nn.Linear(4, 4), PQE(2))):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # torch.jit is deprecated
+                with pytest.raises(TypeError, match=r"torch\.jit\.script cannot compile [IP]QE"):
+                    torch.jit.script(module)
 
     def test_a_pair_of_equal_points_does_not_spoil_a_batch(self) -> None:
         """As it does where a distance is a root."""

@@ -16,8 +16,10 @@ __all__ = [
     "check_parameter",
     "check_points",
     "check_sides",
+    "check_values",
     "check_weights",
     "check_whole",
+    "check_width",
     "check_word",
 ]
 
@@ -92,35 +94,40 @@ def check_values(name: str, x: Any, wrong: Any, demand: str) -> None:
         raise ValueError(f"{name} must be {demand}, got {float(seen[index])} at index {index}")
 
 
+def limits(x: Any, beside: Any) -> tuple[float, float]:
+    """The smallest positive and the largest number that are such in both dtypes, `beside` being an array of points."""
+    known = [namespace(y).finfo(y.dtype) for y in (x, beside) if library(y)]
+    return max(float(k.smallest_normal) for k in known), min(float(k.max) for k in known)
+
+
 def check_weights(weights: Any, components: int, beside: Any) -> None:
-    """None, or one weight a component, not negative."""
+    """None, or one weight a component, not negative and finite in the dtype of the points."""
     if weights is None:
         return
     check_points("weights", weights)
     namespace(weights, beside)
     if tuple(weights.shape) != (components,):
         raise ValueError(f"weights must have shape ({components},), one for each component, got {shape_text(weights)}")
-    check_values("weights", weights, lambda w: ~(w >= 0), "at least 0")
+    _, most = limits(weights, beside)
+    demand = f"at least 0 and finite in {beside.dtype}"
+    check_values("weights", weights, lambda w: ~((w >= 0) & (w <= most)), demand)
 
 
 def check_parameter(name: str, x: Any, shape: tuple[int, int], beside: Any, *, positive: bool) -> None:
-    """A number, or an array that broadcasts to (k, l); positive, or not negative."""
-    demand = "positive" if positive else "at least 0"
-    if not library(x):
-        value = number(name, x)
-        assert value is not None  # a plain number can always be read
-        if not (value > 0 if positive else value >= 0):
-            raise ValueError(f"{name} must be {demand}, got {value}")
+    """A number, or an array that broadcasts to (k, l); positive, or not negative, and finite in the points' dtype."""
+    if library(x):
+        namespace(x, beside)
+        if not is_floating(x):
+            raise TypeError(f"{name} holds {x.dtype}; pass a floating-point array")
+        fits = x.ndim <= 2 and all(a in (1, b) for a, b in zip(reversed(tuple(x.shape)), reversed(shape), strict=False))
+        if not fits:
+            raise ValueError(f"{name} must broadcast to {shape}, components and their width, got {shape_text(x)}")
+    smallest, most = limits(x, beside)
+    least = smallest if positive else 0.0
+    demand = f"{'positive' if positive else 'at least 0'} and finite in {beside.dtype}"
+    if library(x) and x.ndim:
+        check_values(name, x, lambda s: ~((s >= least) & (s <= most)), demand)
         return
-    namespace(x, beside)
-    if not is_floating(x):
-        raise TypeError(f"{name} holds {x.dtype}; pass a floating-point array")
-    fits = x.ndim <= 2 and all(a in (1, b) for a, b in zip(reversed(tuple(x.shape)), reversed(shape), strict=False))
-    if not fits:
-        raise ValueError(f"{name} must broadcast to {shape}, components and their width, got {shape_text(x)}")
-    if x.ndim == 0:
-        value = number(name, x)
-        if value is not None and not (value > 0 if positive else value >= 0):
-            raise ValueError(f"{name} must be {demand}, got {value}")
-        return
-    check_values(name, x, lambda s: ~(s > 0) if positive else ~(s >= 0), demand)
+    value = number(name, x)
+    if value is not None and not least <= value <= most:
+        raise ValueError(f"{name} must be {demand}, got {value}")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Generic
 
-from ..arrays import A, library, namespace
+from ..arrays import A, first_index, library, namespace, shape_text
 from ..boundary import public
+from ..checks import values
 from ..record import record, static
 from ..result import History, Outcome
 from .checks import check_whole
@@ -38,7 +39,8 @@ class Embedding(Outcome[A], Generic[A]):
     components, head, reduction, discount
         As they were given to :func:`fit`.
     error : array, shape ()
-        By how much, relatively, the least loss fell during the last whole hundred steps; 1 before the first.
+        By how much, relatively, the least loss fell during the last whole hundred steps; 1 before those of the lowest
+        rate.
     steps, code, history, converged, status
         As for every result; the history has a column `loss`.
     """
@@ -62,8 +64,15 @@ class Embedding(Outcome[A], Generic[A]):
 
     @public
     def distance(self, i: Any, j: Any) -> A:
-        """The distance from point `i` to point `j`: two numbers, or two arrays of whole numbers of one shape (K,)."""
+        """The distance from point `i` to point `j`.
+
+        Both are whole numbers, or arrays of them of one shape (K,) for the distances between those beside each other;
+        a number and an array are one point and many.
+        """
         u, v = (picked(self.points, name, x) for name, x in (("i", i), ("j", j)))
+        if u.ndim == v.ndim and u.shape != v.shape:
+            raise ValueError(f"i and j must have one shape, got {shape_text(i)} and {shape_text(j)}")
+        u, v = namespace(u).broadcast_arrays(u, v)
         return self._head.pairs(u, v, self.weights)
 
     @public
@@ -74,10 +83,10 @@ class Embedding(Outcome[A], Generic[A]):
         count = check_whole("count", count)
         if count > n - 1:
             raise ValueError(f"count must be at most {n - 1}, the number of other points, got {count}")
-        start = picked(self.points, "i", i)
+        start = picked(self.points, "i", i, 0)
         found: Any = self._head.all_pairs(start[None, :], self.points, self.weights)[0, ...]
         order = xp.argsort(found, stable=True)
-        others = xp.argsort(xp.astype(order == int(i), xp.int8), stable=True)[: n - 1]
+        others = xp.argsort(xp.astype(order == i, xp.int8), stable=True)[: n - 1]
         order = xp.take(order, others)[:count]
         return order, xp.take(found, order)
 
@@ -92,14 +101,33 @@ class Embedding(Outcome[A], Generic[A]):
         return judged(self._head.all_pairs(self.points, self.points, self.weights), distances, self.discount)
 
 
-def picked(points: Any, name: str, index: Any) -> Any:
-    """A point by its number, or points by an array of numbers."""
-    xp = namespace(points)
+def picked(points: Any, name: str, index: Any, most: int = 1) -> Any:
+    """A point by its number, or, with an axis, points by an array of numbers."""
+    xp = namespace(points, index)
     n = points.shape[0]
-    if library(index) and index.ndim:
-        return xp.take(points, index, axis=0)
-    if isinstance(index, bool) or not hasattr(index, "__index__"):
-        raise TypeError(f"{name} must be a whole number or an array of them, got {type(index).__name__}")
-    if not 0 <= index < n:
-        raise ValueError(f"{name} must lie in [0, {n}), got {int(index)}")
-    return points[int(index), ...]
+    kind = "a whole number or a 1-d array of them" if most else "a whole number"
+    if not library(index):
+        if isinstance(index, bool) or not hasattr(index, "__index__"):
+            raise TypeError(f"{name} must be {kind}, got {type(index).__name__}")
+        if not 0 <= index < n:
+            raise ValueError(f"{name} must lie in [0, {n}), got {int(index)}")
+        return points[int(index), ...]
+    if index.ndim > most or not xp.isdtype(index.dtype, "integral"):
+        raise TypeError(f"{name} must be {kind}, got {index.dtype} of shape {shape_text(index)}")
+    check_range(name, index, n)
+    if index.dtype not in (xp.int32, xp.int64):  # others are no numbers of rows everywhere
+        index = xp.astype(index, xp.int32)
+    found = xp.take(points, xp.reshape(index, (-1,)), axis=0)
+    return found if index.ndim else found[0, ...]
+
+
+def check_range(name: str, index: Any, n: int) -> None:
+    """Numbers of rows, where they are known."""
+    seen = values(index)
+    if seen is None:
+        return
+    wrong = namespace(seen).asarray((seen < 0) | (seen >= n))
+    if bool(namespace(seen).any(wrong)):
+        place = first_index(wrong)
+        where = f" at index {place[0]}" if place else ""
+        raise ValueError(f"{name} must lie in [0, {n}), got {int(seen[place])}{where}")

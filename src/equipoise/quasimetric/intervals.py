@@ -9,7 +9,8 @@ Empty intervals need no filter: they add nothing, and M reaches no later left en
 M_l - a_1 - sum_t max(0, a_t - M_{t-1}), cancels: d(u, u) would not be exactly 0.
 
 The derivative is 1 at the right end of every maximal interval and -1 at its left end. Its own derivative is 0 wherever
-there is one; that with respect to the cotangent is traced through the body.
+there is one; that with respect to the cotangent is traced through the body. Libraries that follow what depends on what
+are to find that zero, and not that there is no derivative: so the zeros in it are made from the points.
 """
 
 from __future__ import annotations
@@ -92,8 +93,9 @@ def pair_slopes(g: Any, u: Any, v: Any, alpha: Any, *, components: int, reductio
     a, e, order = ends(u, v, components)
     each, of_alpha = reduction_slopes(g, lengths(a, e), alpha, reduction)
     each = each[..., None]
-    zero = xp.zeros_like(a)
     opens, left, right = closing(a, e)
+    zero = xp.where(xp.zeros_like(opens), a, xp.zeros_like(a))  # 0, as a function of u, and of v
+    zero = xp.where(xp.zeros_like(opens), e, zero)
     gu = xp.where(left, each, zero) - xp.where(opens, each, zero)
     gv = xp.where(right, each, zero)
     back = xp.broadcast_to(xp.argsort(order, axis=-1), gu.shape)
@@ -140,7 +142,9 @@ def iqe_pairs_slopes(g: Any, u: Any, v: Any, alpha: Any, *, components: int, red
 @kernel("quasimetric.iqe_pairwise", vjp=pull_all)
 def iqe_all(u: Any, v: Any, alpha: Any, *, components: int, reduction: str) -> Any:
     """The distances of all pairs of (..., n, D) and (..., m, D): (..., n, m), or (..., n, m, k) for "none"."""
-    return all_pairs(lambda x, y: pair_lengths(x, y, alpha, components=components, reduction=reduction), u, v)
+    settings: dict[str, Any] = {"components": components, "reduction": reduction}
+    tail = (components,) if reduction == "none" else ()
+    return all_pairs(lambda x, y: pair_lengths(x, y, alpha, **settings), u, v, tail)
 
 
 @kernel("quasimetric.iqe_pairwise_grad")

@@ -54,9 +54,11 @@ def iqe(u: A, v: A, *, components: int, reduction: str = "maxmean", alpha: Any =
     Notes
     -----
     Equation (9) and section 4 of [1]_. Differentiable in u, v and alpha on torch and jax; :func:`iqe_vjp` gives the
-    derivatives of numpy arrays. Where intervals touch, one of the derivatives is returned. Second derivatives are zero.
-    Distances touched by a NaN are NaN; infinite points give nothing of use. In float32 the error is 1e-6 of the
-    largest distance, and 2e-7 of the points' distance from the origin more a latent.
+    derivatives of numpy arrays. Where intervals touch, one of the derivatives is returned. Second derivatives with
+    respect to points are zero. All are reverse mode only: ``jax.jvp`` is refused, and so are ``jax.jacfwd`` and
+    ``jax.hessian``; take ``jax.jacrev`` twice. Distances touched by a NaN are NaN, but not their derivatives; infinite
+    points give nothing of use. In float32 the error is 1e-6 of the largest distance, and 2e-7 of the points' distance
+    from the origin more a latent.
 
     References
     ----------

@@ -22,7 +22,7 @@ from ..record import record
 from .normal import normal_cdf
 from .pairs import summed_to
 from .panels import all_pairs, all_slopes, array, merge, split
-from .poisson import exceedance, exceedance_slopes
+from .poisson import LARGEST, exceedance, exceedance_slopes
 
 __all__ = ["MEASURES", "pqe_all", "pqe_all_slopes", "pqe_pairs", "pqe_pairs_slopes"]
 
@@ -49,7 +49,7 @@ class Side:
 def side(m: Any, mid: Any, sign: Any, variance: Any) -> Side:
     xp = namespace(m)
     spread = 1.0 + variance
-    mass = xp.exp(-0.5 * m * (m / spread)) / root(xp, 2.0 * math.pi * spread)
+    mass = xp.exp(-0.5 * m * (m / spread)) / (math.sqrt(2.0 * math.pi) * root(xp, spread))
     w = variance / spread
     z = sign * ((mid - m * w) / root(xp, w))
     return Side(m, mass, sign, z, normal_cdf(-z), mass * normal_cdf(z))
@@ -61,10 +61,14 @@ def root(xp: Any, x: Any) -> Any:
 
 def within(m: Any) -> Any:
     """Points so far out that their squares would overflow, nearer; no mass is left there either."""
-    xp = namespace(m)
-    most = min(FARTHEST, 1e-2 * math.sqrt(float(xp.finfo(m.dtype).max)))
-    far = xp.full_like(m, most)
-    return xp.where(m > most, far, xp.where(m < -most, -far, m))
+    return bounded(m, min(FARTHEST, 1e-2 * math.sqrt(float(namespace(m).finfo(m.dtype).max))))
+
+
+def bounded(x: Any, most: float) -> Any:
+    """`x` in [-most, most]; a NaN stays one."""
+    xp = namespace(x)
+    far = xp.full_like(x, most)
+    return xp.where(x > most, far, xp.where(x < -most, -far, x))
 
 
 def sides(u: Any, v: Any, variance: Any) -> tuple[Side, Side]:
@@ -79,6 +83,14 @@ def sides(u: Any, v: Any, variance: Any) -> tuple[Side, Side]:
 def excess(one: Side, other: Side, width: int) -> Any:
     """(T(u) - I)/l, the rate but for its scale; rounding may make it negative."""
     return (one.mass * one.out - other.common) / float(width)
+
+
+def rate(scale: Any, base: Any) -> Any:
+    """The rate of an excess; NaN beyond what the series has terms for, and where a scale, not known before, is < 0."""
+    xp = namespace(base)
+    found = clamped(scale * base)
+    most = LARGEST["float64" if base.dtype == xp.float64 else "float32"]
+    return xp.where((found <= most) & (scale >= 0), found, xp.full_like(found, math.nan))
 
 
 def clamped(x: Any) -> Any:
@@ -97,19 +109,25 @@ def rate_slopes(side: Side, variance: Any, width: int) -> tuple[Any, Any]:
 
 
 def density(z: Any) -> Any:
+    """0 beyond 40 already."""
     xp = namespace(z)
+    z = bounded(z, 40.0)
     return xp.exp(-0.5 * z * z) * (1.0 / math.sqrt(2.0 * math.pi))
 
 
-def variance_slopes(side: Side, mid: Any, variance: Any, width: int) -> tuple[Any, Any]:
-    """The derivatives of T Phi(-z) and of T Phi(z) with respect to the variance, over l."""
+def variance_slopes(side: Side, variance: Any, width: int) -> tuple[Any, Any]:
+    """The derivatives of T Phi(-z) and of T Phi(z) with respect to the variance, over l.
+
+    That of z is -(z + 2 sign m root(w)) / (2 w (1 + variance)^2). The small divisor comes last, under the density.
+    """
     xp = namespace(side.m)
     spread = 1.0 + variance
     w = variance / spread
     there = side.mass > 0
-    mass = xp.where(there, side.mass * ((side.m * side.m) / spread - 1.0) / (2.0 * spread), xp.zeros_like(side.mass))
-    turn = -side.sign * (mid + side.m * w) / (2.0 * w * root(xp, w) * spread * spread)
-    edge = xp.where(there, side.mass * density(side.z) * turn, xp.zeros_like(side.mass))
+    mass = xp.where(there, 0.5 * side.mass * ((side.m * side.m) / spread - 1.0) / spread, xp.zeros_like(side.mass))
+    turn = bounded(side.z, 40.0) + 2.0 * side.sign * side.m * root(xp, w)
+    edge = -side.mass * density(side.z) * turn / (2.0 * w) / spread / spread
+    edge = xp.where(there, edge, xp.zeros_like(edge))
     return (mass * side.out - edge) / float(width), (mass * (1.0 - side.out) + edge) / float(width)
 
 
@@ -125,8 +143,8 @@ def probabilities(u: Any, v: Any, variance: Any, scale: Any, k: int, measure: st
     if measure == "lebesgue":
         return -xp.expm1(-xp.sum(clamped(u - v), axis=-1) / float(width))
     one, other = sides(u, v, variance)
-    r1, r2 = (clamped(scale * excess(*pair, width)) for pair in ((one, other), (other, one)))
-    return -xp.expm1(xp.sum(xp.log1p(-exceedance(r1, r2, terms)), axis=-1))
+    r1, r2 = (rate(scale, excess(*pair, width)) for pair in ((one, other), (other, one)))
+    return others(exceedance(r1, r2, terms))[0]
 
 
 def weighed(parts: Any, weights: Any) -> Any:
@@ -139,8 +157,18 @@ def pair_distances(
     u: Any, v: Any, weights: Any, variance: Any, scale: Any, *, components: int, measure: str, terms: int
 ) -> Any:
     """The distances of pairs."""
+    dtype, (u, v) = u.dtype, wide(measure, u, v)
     variance, scale = latent(variance, u), latent(scale, u)
-    return weighed(probabilities(u, v, variance, scale, components, measure, terms), weights)
+    found = weighed(probabilities(u, v, variance, scale, components, measure, terms), weights)
+    return namespace(found).astype(found, dtype, copy=False)
+
+
+def wide(measure: str, *arrays: Any) -> tuple[Any, ...]:
+    """Half precision as float32 for a Gaussian measure: its rates need the range, and its series the digits."""
+    xp = namespace(*arrays)
+    if measure == "lebesgue" or xp.finfo(arrays[0].dtype).bits >= 32:
+        return arrays
+    return tuple(xp.astype(x, xp.float32) for x in arrays)
 
 
 def latent(x: Any, beside: Any) -> Any:
@@ -153,9 +181,10 @@ def pair_slopes(
 ) -> tuple[Any, Any, Any]:
     """The derivatives of each pair: to u and to v, (..., D), and beside each other to weights, variance and scale.
 
-    Those of variance and scale have D entries each, and are there under a Gaussian measure only.
+    Those of variance and scale have D entries each, and are there for arrays only.
     """
-    xp = namespace(u, v)
+    xp, dtype = namespace(u, v), u.dtype
+    g, u, v = wide(measure, g, u, v)
     variance, scale = latent(variance, u), latent(scale, u)
     k = components
     u, v = split(u, k), split(v, k)
@@ -168,7 +197,9 @@ def pair_slopes(
         gu = xp.where(apart > 0, slope, xp.zeros_like(apart))
         return merge(gu), merge(-gu), each * -xp.expm1(-mean)
     p, gu, gv, more = gaussian_slopes(weighted[..., None], u, v, variance, scale, terms)
-    return merge(gu), merge(gv), xp.concat([each * p, *map(merge, more)], axis=-1)
+    made = (merge(gu), merge(gv), xp.concat([each * p, *map(merge, more)], axis=-1))
+    to_u, to_v, beside = (xp.astype(x, dtype, copy=False) for x in made)
+    return to_u, to_v, beside
 
 
 def others(exceeds: Any) -> tuple[Any, Any]:
@@ -181,17 +212,20 @@ def others(exceeds: Any) -> tuple[Any, Any]:
     count = xp.sum(xp.astype(sure, xp.int32), axis=-1, keepdims=True)
     rest = xp.exp(total - logs)
     rest = xp.where(count - xp.astype(sure, count.dtype) == 0, rest, zero)
-    p = xp.where(count == 0, -xp.expm1(total), xp.ones_like(total))
+    p = xp.where((count == 0) | xp.isnan(total), -xp.expm1(total), xp.ones_like(total))
     return p[..., 0], rest
 
 
 def gaussian_slopes(g: Any, u: Any, v: Any, variance: Any, scale: Any, terms: int) -> tuple[Any, Any, Any, list[Any]]:
-    """p, and the derivatives to u, v, variance and scale, all (..., k, l), for the cotangent of p, (..., k, 1)."""
+    """p, and the derivatives to u and v, both (..., k, l), for the cotangent of p, (..., k, 1).
+
+    Last a list of the same to variance and scale, of those that are arrays.
+    """
     xp = namespace(u, v)
     width = u.shape[-1]
     one, other = sides(u, v, variance)
     base1, base2 = excess(one, other, width), excess(other, one, width)
-    r1, r2 = clamped(scale * base1), clamped(scale * base2)
+    r1, r2 = rate(scale, base1), rate(scale, base2)
     p, rest = others(exceedance(r1, r2, terms))
     equal, above = exceedance_slopes(r1, r2, terms)
     zero = xp.zeros_like(base1)
@@ -200,10 +234,13 @@ def gaussian_slopes(g: Any, u: Any, v: Any, variance: Any, scale: Any, terms: in
     (own_u, across_u), (own_v, across_v) = rate_slopes(one, variance, width), rate_slopes(other, variance, width)
     gu = scale * (g1 * own_u + g2 * across_u)
     gv = scale * (g2 * own_v + g1 * across_v)
-    mid = 0.5 * within(u) + 0.5 * within(v)
-    (out_u, in_u), (out_v, in_v) = (variance_slopes(x, mid, variance, width) for x in (one, other))
-    of_variance = scale * (g1 * (out_u - in_v) + g2 * (out_v - in_u))
-    return p, gu, gv, [of_variance, g1 * base1 + g2 * base2]
+    more = []
+    if library(variance):
+        (out_u, in_u), (out_v, in_v) = (variance_slopes(x, variance, width) for x in (one, other))
+        more.append(scale * (g1 * (out_u - in_v) + g2 * (out_v - in_u)))
+    if library(scale):
+        more.append(g1 * base1 + g2 * base2)
+    return p, gu, gv, more
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -223,14 +260,13 @@ def pull_all(cotangent: Any, out: Any, args: tuple[Any, ...], **settings: Any) -
 def of_parameters(more: Any, k: int, weights: Any, variance: Any, scale: Any) -> tuple[Any, ...]:
     """The derivatives with respect to the parameters that are arrays, of their shapes and dtypes; None for others."""
     xp = namespace(more)
-    D = (more.shape[0] - k) // 2
     found = [None if weights is None else xp.astype(more[:k], weights.dtype)]
-    for x, start in ((variance, k), (scale, k + D)):
-        if not library(x):
-            found.append(None)
-            continue
-        summed = summed_to(xp.reshape(more[start : start + D], (k, D // k)), tuple(x.shape))
-        found.append(xp.astype(summed, x.dtype))
+    arrays = [x for x in (variance, scale) if library(x)]
+    D = (more.shape[0] - k) // max(1, len(arrays))
+    rest = iter(xp.reshape(more[k:], (len(arrays), k, D // k)) if arrays else ())
+    for x in (variance, scale):
+        summed = summed_to(next(rest), tuple(x.shape)) if library(x) else None
+        found.append(None if summed is None else xp.astype(summed, x.dtype))
     return tuple(found)
 
 

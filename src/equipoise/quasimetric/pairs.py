@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from ..arrays import namespace, shape_text
+from ..arrays import library, namespace, shape_text
 
 __all__ = ["check_cotangent", "paired", "paired_slopes", "summed_to", "together", "widened"]
 
@@ -29,6 +29,24 @@ def is_one(u: Any, v: Any) -> bool:
 def outer_of(u: Any, v: Any) -> tuple[Any, Any]:
     """The points (..., n, D) and (..., m, D) behind (..., n, 1, D) and (..., 1, m, D)."""
     return u[..., 0, :], v if v.ndim == 2 else v[..., 0, :, :]
+
+
+def ones_at_end(x: Any) -> int:
+    """How many axes of size 1 stand before the last one."""
+    return next((k for k, size in enumerate(reversed(x.shape[:-1])) if size != 1), x.ndim - 1)
+
+
+def joined(u: Any, v: Any) -> tuple[Any, Any]:
+    """Both with the axes along which one of them is 1, the last but one and those before it, as one axis."""
+    count = min(max(ones_at_end(u), ones_at_end(v)), u.ndim - 1, v.ndim - 1)
+    first, second = (in_rows(x, count) for x in (u, v)) if count > 1 else (u, v)
+    return first, second
+
+
+def in_rows(x: Any, count: int) -> Any:
+    """`x` with `count` axes before the last as one."""
+    axis = x.ndim - 1 - count
+    return namespace(x).reshape(x, (*x.shape[:axis], math.prod(x.shape[axis:-1]), x.shape[-1]))
 
 
 def in_a_row(x: Any) -> Any:
@@ -52,6 +70,10 @@ def paired(u: Any, v: Any, pairs: Pairs, everything: Pairs, tail: int) -> Any:
         out = everything(in_a_row(u), in_a_row(v))
         return xp.reshape(out, (*v.shape[:-1], *out.shape[2:]))
     shape = together(u.shape[:-1], v.shape[:-1])
+    fewer = joined(u, v)
+    if fewer[0].ndim < u.ndim:  # (n, 1, 1, D) and (b, m, D) are all pairs too
+        out = paired(*fewer, pairs, everything, tail)
+        return xp.reshape(out, (*shape, *out.shape[out.ndim - tail :]))
     return pairs(*(xp.broadcast_to(x, (*shape, x.shape[-1])) for x in (u, v)))
 
 
@@ -73,6 +95,10 @@ def paired_slopes(g: Any, u: Any, v: Any, pairs: Slopes, everything: Slopes, tai
         points = in_a_row(v)
         out = everything(xp.reshape(g, (1, points.shape[0], *g.shape[g.ndim - tail :])), in_a_row(u), points)
         gu, gv = (xp.reshape(x, y.shape) for x, y in zip(out[:2], (u, v), strict=True))
+    elif (fewer := joined(u, v))[0].ndim < u.ndim:
+        shape = together(*(x.shape[:-1] for x in fewer))
+        out = paired_slopes(xp.reshape(g, (*shape, *g.shape[g.ndim - tail :])), *fewer, pairs, everything, tail)
+        gu, gv = (xp.reshape(x, y.shape) for x, y in zip(out, (u, v), strict=True))
     else:
         shape = together(u.shape[:-1], v.shape[:-1])
         gu, gv = pairs(g, *(xp.broadcast_to(x, (*shape, x.shape[-1])) for x in (u, v)))[:2]
@@ -106,7 +132,8 @@ def summed_to(x: Any, shape: tuple[int, ...]) -> Any:
 
 def check_cotangent(g: Any, u: Any, shape: tuple[int, ...]) -> None:
     """An array like the distances."""
+    if not library(g):
+        raise TypeError(f"cotangent must be an array like the distances, {u.dtype} {shape}, got {type(g).__name__}")
     namespace(g, u)
-    if tuple(getattr(g, "shape", ())) != shape or getattr(g, "dtype", None) != u.dtype:
-        given = f"{g.dtype} {shape_text(g)}" if hasattr(g, "dtype") else type(g).__name__
-        raise ValueError(f"cotangent must be like the distances, {u.dtype} {shape}, got {given}")
+    if tuple(g.shape) != shape or g.dtype != u.dtype:
+        raise ValueError(f"cotangent must be like the distances, {u.dtype} {shape}, got {g.dtype} {shape_text(g)}")

@@ -14,7 +14,7 @@ from typing import Any
 from ..arrays import library, namespace
 from ..backend import of
 
-__all__ = ["all_pairs", "all_slopes", "array", "split"]
+__all__ = ["all_pairs", "all_slopes", "array", "merge", "split"]
 
 MOST = 2**26  # bytes of a panel's temporaries
 TEMPORARIES = 8  # arrays of pairs times latents that a body holds at once, more or less
@@ -41,18 +41,17 @@ def rows_at_once(u: Any, others: int) -> int:
     return max(1, MOST // max(1, one))
 
 
-def all_pairs(body: Callable[[Any, Any], Any], u: Any, v: Any) -> Any:
-    """``body(u, v)`` of all pairs, shape (..., n, m) or (..., n, m, k), from one that gives (...) or (..., k)."""
+def all_pairs(body: Callable[[Any, Any], Any], u: Any, v: Any, tail: tuple[int, ...] = ()) -> Any:
+    """``body(u, v)`` of all pairs, shape (..., n, m, *tail), from one that gives (..., *tail)."""
     xp = namespace(u, v)
-    tail: list[tuple[int, ...]] = []
+    m = v.shape[-2]
 
     def panel(rows: Any) -> Any:
         out = body(rows[..., :, None, :], v[..., None, :, :])
-        tail[:] = [tuple(out.shape[rows.ndim - 1 :])]
-        return xp.reshape(out, (*rows.shape[:-1], math.prod(tail[0])))
+        return xp.reshape(out, (*rows.shape[:-1], m * math.prod(tail)))
 
-    out = of(u).by_panels(panel, (u,), rows_at_once(u, v.shape[-2]))
-    return xp.reshape(out, (*out.shape[:-1], *tail[0]))
+    out = of(u).by_panels(panel, (u,), rows_at_once(u, m))
+    return xp.reshape(out, (*u.shape[:-1], m, *tail))
 
 
 Slopes = Callable[[Any, Any, Any], tuple[Any, Any, Any]]

@@ -28,9 +28,10 @@ class Quality(Generic[A]):
     unreachable : array
         The mean of d over pairs of infinite D; NaN where there are none.
     auc : array
-        How likely d is larger for a pair of infinite D than for one of finite D; NaN where all are of one kind.
+        How likely d is larger for a pair of infinite D than for one of finite D; NaN where all are of one kind, or a
+        d is NaN.
     triangle_slack : array
-        The least ``d(x, y) + d(y, z) - d(x, z)``; a quasimetric's is not negative, to rounding.
+        The least ``d(x, y) + d(y, z) - d(x, z)`` over finite ways; a quasimetric's is not negative, to rounding.
     discounted_error : array
         The mean of ``(g^d - g^D)^2`` for the discount g over all pairs; without one, of ``(d - D)^2`` over pairs of
         finite D.
@@ -137,19 +138,23 @@ def area(d: Any, out: Any, finite: Any) -> Any:
     share = 0.5 * (xp.astype(below, d.dtype) + xp.astype(upto, d.dtype))
     some = reachable > 0
     found = mean(share, out) / xp.where(some, reachable, xp.ones_like(reachable))
-    return xp.where(some, found, xp.full_like(found, math.nan))
+    unknown = xp.any(xp.isnan(numbers) & (out | finite))
+    return xp.where(some & ~unknown, found, xp.full_like(found, math.nan))
 
 
 def through(state: Any, d: Any) -> Any:
-    """Look at the ways through one more point."""
+    """Look at the ways through one more point. An infinite one is never the shorter one."""
     k, least = state
     xp = namespace(d)
-    to, onward = xp.take(d, k, axis=1), xp.take(d, k, axis=0)
-    return k + 1, xp.minimum(least, xp.min((to + onward) - d))
+    way = xp.take(d, k, axis=1) + xp.take(d, k, axis=0)
+    endless, zero = way == math.inf, xp.zeros_like(d)
+    spare = xp.where(endless, zero, way) - xp.where(endless, zero, d)
+    return k + 1, xp.minimum(least, xp.min(xp.where(endless, way, spare)))
 
 
 def slack(d: Any) -> Any:
-    """The least d(x, y) + d(y, z) - d(x, z)."""
+    """The least d(x, y) + d(y, z) - d(x, z); NaN where a distance is."""
     xp = namespace(d)
     start = xp.zeros((1,), **{**like(d), "dtype": xp.int32}), xp.asarray(math.inf, **like(d))
-    return repeat(through, start, d, d.shape[0])[1]
+    least = repeat(through, start, d, d.shape[0])[1]
+    return xp.where(xp.any(xp.isnan(d)), xp.full_like(least, math.nan), least)

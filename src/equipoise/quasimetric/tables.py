@@ -76,9 +76,8 @@ def check_triple(triple: Any) -> int:
             raise ValueError(f"{name} must not be negative, got {int(x.min())} at index {int(x.argmin())}")
     seen = values(lengths)
     if seen is not None:
-        xp = namespace(seen)
-        wrong = xp.asarray((values(rows) == values(columns)) & (seen != 0))
-        if bool(xp.any(wrong)):
+        wrong = backend.to_numpy(namespace(seen).asarray(seen != 0)) & (ends[0] == ends[1])
+        if wrong.any():
             (k,) = first_index(wrong)
             raise ValueError(f"values must be zero from a point to itself, got {float(seen[k])} at index {k}")
     return max(2, 1 + max(int(x.max()) for x in ends))
