@@ -4,20 +4,26 @@ matplotlib is an extra and is imported when a picture is drawn. Results may hold
 Colours come from matplotlib's settings, so that a dark style gives dark pictures.
 """
 
+from .directed import asymmetry, embedding
 from .error import convergence
 from .monotone import gap, scaling, simplex
 from .omega import omega_curve
 from .policies import policy
+from .quasimetric import distances, intervals
 from .sequences import sequence
 from .sketch import backward_error, coordinates, sketch_comparison
 from .transport import barycenters, matching, plan
 
 __all__ = [
+    "asymmetry",
     "backward_error",
     "barycenters",
     "convergence",
     "coordinates",
+    "distances",
+    "embedding",
     "gap",
+    "intervals",
     "matching",
     "omega_curve",
     "plan",

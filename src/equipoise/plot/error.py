@@ -22,11 +22,15 @@ AGAINST = {"steps": "step", "seconds": "seconds", "oracle_calls": "oracle_calls"
 def convergence(
     *results: Outcome[Any],
     against: str = "steps",
+    what: str = "error",
     labels: Sequence[str] | None = None,
     tol: float | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """Draw the error of one or several results at their checks, on a logarithmic scale.
+
+    The error of an :class:`equipoise.quasimetric.Embedding` says how fast its loss still falls; ``what="loss"`` draws
+    the loss itself.
 
     Results of ``equipoise.monotone`` have a tick wherever the anchor moved, as far as that can be told: where the
     error has fallen to 0.5 or to 0.7 of that at the last tick, as is usual, if that explains all restarts.
@@ -37,10 +41,12 @@ def convergence(
         Results of any method, each with a history; solve with ``check_every=1`` for a point a step.
     against : {"steps", "seconds", "oracle_calls"}
         What the error is drawn against; calls are counted by the methods of ``equipoise.monotone`` alone.
+    what : {"error", "loss"}
+        What is drawn; losses are recorded by :func:`equipoise.quasimetric.fit` alone.
     labels : sequence of str, optional
         A name for each result.
     tol : float, optional
-        Draw a line at the tolerance.
+        Draw a line at the tolerance of the error.
     ax : matplotlib axes, optional
         Where to draw.
 
@@ -53,8 +59,8 @@ def convergence(
     TypeError
         If something is not a result.
     ValueError
-        If there is no result, one has no history or one that cannot be drawn, `against` is unknown or was not counted,
-        the labels do not fit, or `tol` is not positive.
+        If there is no result, one has no history or one that cannot be drawn, `against` or `what` is unknown or was not
+        recorded, the labels do not fit, or `tol` is not positive or goes with losses.
     ImportError
         If matplotlib is not installed.
 
@@ -72,31 +78,35 @@ def convergence(
         raise ValueError("convergence needs at least one result")
     if against not in AGAINST:
         raise ValueError(f"against must be 'steps', 'seconds' or 'oracle_calls', got {against!r}")
+    if what not in ("error", "loss"):
+        raise ValueError(f"what must be 'error' or 'loss', got {what!r}")
+    if what == "loss" and tol is not None:
+        raise ValueError("tol is a tolerance of the error; leave it out with what='loss'")
     if labels is not None and len(labels) != len(results):
         raise ValueError(f"labels must name each of the {len(results)} results, got {len(labels)}")
     if tol is not None and not tol > 0:
         raise ValueError(f"tol must be positive to have a place on a logarithmic scale, got {tol}")
-    histories = [history_of(k, result, against) for k, result in enumerate(results)]
+    histories = [history_of(k, result, against, what) for k, result in enumerate(results)]
     ax = new_or_given(ax)
     for k, history in enumerate(histories):
         seen = np.isfinite(history.error)  # rows that a compiled loop did not reach are NaN
-        x, error = getattr(history, AGAINST[against])[seen], history.error[seen]
-        (line,) = ax.plot(x, error, marker="." if len(x) < 40 else "", label=labels[k] if labels else None)
-        at = restarts(error, results[k])
+        x, drawn = getattr(history, AGAINST[against])[seen], getattr(history, what)[seen]
+        (line,) = ax.plot(x, drawn, marker="." if len(x) < 40 else "", label=labels[k] if labels else None)
+        at = restarts(history.error[seen], results[k])
         if at:
-            ax.plot(x[at], error[at], "|", color=line.get_color(), markersize=9)
+            ax.plot(x[at], drawn[at], "|", color=line.get_color(), markersize=9)
     if tol is not None:
         ax.axhline(tol, color="0.5", linestyle="--", linewidth=1, label=f"tolerance {tol:.0e}")
     ax.set_yscale("log")
     ax.set_xlabel(against.replace("_", " "))
-    ax.set_ylabel("error")
+    ax.set_ylabel(what)
     ax.grid(alpha=0.5)
     if labels or tol is not None:
         ax.legend(frameon=False)
     return ax
 
 
-def history_of(k: int, result: Outcome[Any], against: str) -> History[Any]:
+def history_of(k: int, result: Outcome[Any], against: str, what: str) -> History[Any]:
     """The history of result `k` in numpy arrays, if it can be drawn."""
     if not isinstance(result, Outcome):
         raise TypeError(f"convergence draws results of solvers, got {type(result).__name__} as result {k}")
@@ -107,6 +117,8 @@ def history_of(k: int, result: Outcome[Any], against: str) -> History[Any]:
         raise ValueError(
             f"result {k} has histories of shape {history.error.shape}; draw one problem of jax.vmap's batch"
         )
+    if what == "loss" and not hasattr(history, "loss"):
+        raise ValueError(f"result {k} records no losses; draw what='error'")
     if against == "oracle_calls" and not hasattr(history, "oracle_calls"):
         raise ValueError(f"result {k} counts no oracle calls; draw it against='steps'")
     if against == "seconds" and len(history.seconds) > 1 and not np.any(history.seconds > 0):
