@@ -125,8 +125,8 @@ class TestDemo:
         folder = tmp_path / "new" / "report"
         assert eq.demo.main(backend, dtype=dtype, output=str(folder), small=True) == 0
         root = read(folder / "index.html")
-        assert len(root.findall(".//img")) == 30
-        transport, linear, sketch, monotone = (
+        assert len(root.findall(".//img")) == 39
+        transport, linear, sketch, monotone, quasimetric = (
             {text_of(row[0]): text_of(row[1]) for row in section.iter("tr")} for section in root.iter("section")
         )
         facts = transport
@@ -137,7 +137,7 @@ class TestDemo:
         assert "over-relaxed" in facts["Solved by"]
         assert int(facts["Iterations"]) < int(facts["Other ways"].partition(" plain sweeps")[0])
         assert facts["Status"] == "CONVERGED. The error is at or below the tolerance."
-        for facts in (transport, linear, sketch, monotone):
+        for facts in (transport, linear, sketch, monotone, quasimetric):
             assert facts["Status"] == "CONVERGED. The error is at or below the tolerance."
             assert facts["Backend"].startswith(f"{backend} ")
             assert facts["Backend"].endswith(dtype or "float64")
@@ -167,6 +167,11 @@ class TestDemo:
         assert sum(int(share) for share in re.findall(r"(\d+)%", monotone["Watched"])) >= 95
         gaps = [float(gap) for gap in re.findall(r"(\d\.\de-?\d+)", monotone["Dense game"])]
         assert gaps == sorted(gaps)  # matrix_game is best, and the sampled ones are worst
+        assert quasimetric["Modules"].startswith("60, ")
+        level = float(quasimetric["Floor"].partition(",")[0])
+        errors = {name: float(quasimetric[name]) for name in ("IQE, sum", "IQE, maxmean", "PQE", "Euclid")}
+        assert 3 * max(errors[name] for name in errors if name != "Euclid") < level < errors["Euclid"]
+        assert quasimetric["Terrain"] == "42 x 64 places, 77 of them embedded, in 250 steps"
         assert sorted(path.name for path in folder.iterdir()) == sorted(
             {"index.html"} | {e.attrib[k] for e in root.iter() for k in ("src", "srcset") if k in e.attrib}
         )
@@ -178,7 +183,8 @@ class TestDemo:
         assert "a regression of 27,144 on 98 columns" in out
         assert "late flights: 23.4% of 5,427, a logistic regression on 98 columns" in out
         assert "patrol: " in out
-        assert "4 of 4 demos succeeded" in out
+        assert "imports: 60 modules, " in out
+        assert "5 of 5 demos succeeded" in out
         assert "transport.sinkhorn" in err  # the progress bars
         assert "linear.solve_sequence" in err
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from .. import __version__
 from ..backend import backend
-from . import linear, monotone, sketch, transport
+from . import linear, monotone, quasimetric, sketch, transport
 from .report import Section, write
 
 __all__ = ["DEMOS", "main"]
@@ -29,6 +29,7 @@ DEMOS: dict[str, Callable[..., Section]] = {
     "linear": linear.run,
     "sketch": sketch.run,
     "monotone": monotone.run,
+    "quasimetric": quasimetric.run,
 }
 
 

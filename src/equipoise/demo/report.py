@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Figure", "Section", "chart", "write"]
+__all__ = ["Figure", "Section", "Table", "chart", "write"]
 
 Draw = Callable[[Any], object]
 
@@ -28,6 +28,14 @@ class Figure:
 
 
 @dataclass
+class Table:
+    """Rows of one length under a head."""
+
+    head: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+
+
+@dataclass
 class Section:
     """What one family has to show; `failure` is a sentence if it failed, `status` one about how it went."""
 
@@ -35,6 +43,7 @@ class Section:
     lead: str
     rows: list[list[Figure]] = field(default_factory=list)
     facts: list[tuple[str, str]] = field(default_factory=list)
+    table: Table | None = None
     status: str = ""
     failure: str = ""
 
@@ -108,6 +117,7 @@ table { border-collapse: collapse; width: 100%; margin-top: 1.6rem; font-size: .
 th, td { text-align: left; padding: .55rem .2rem; border-bottom: 1px solid var(--line); vertical-align: top; }
 th { font-weight: 500; color: var(--soft); width: 11rem; padding-right: 1rem; }
 td { font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
+.wide { overflow-x: auto; } thead th { width: auto; min-width: 5rem; }
 @media (max-width: 56rem) {
   .row { grid-template-columns: minmax(0, 1fr); max-width: 34rem; } }
 @media (max-width: 34rem) {
@@ -125,6 +135,19 @@ def _figure(figure: Figure) -> str:
     )
 
 
+def _table(table: Table | None) -> str:
+    if table is None:
+        return ""
+    head = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in table.head)
+    rows = "".join(
+        f'<tr><th scope="row">{html.escape(first)}</th>'
+        + "".join(f"<td>{html.escape(x)}</td>" for x in rest)
+        + "</tr>\n"
+        for first, *rest in table.rows
+    )
+    return f'<div class="wide"><table><thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody></table></div>\n'
+
+
 def _state(section: Section) -> str:
     if section.failure:
         return f'<p class="status failed">Failed. {html.escape(section.failure)}</p>\n'
@@ -139,7 +162,9 @@ def _section(number: int, section: Section) -> str:
     )
     return (
         f'<section id="part{number}">\n<h2>{html.escape(section.title)}</h2>\n<p>{html.escape(section.lead)}</p>\n'
-        f"{_state(section)}{rows}" + (f"<table><tbody>\n{facts}</tbody></table>\n" if facts else "") + "</section>\n"
+        f"{_state(section)}{rows}{_table(section.table)}"
+        + (f"<table><tbody>\n{facts}</tbody></table>\n" if facts else "")
+        + "</section>\n"
     )
 
 
