@@ -73,6 +73,13 @@ class Torch(Eager):
             x = x.detach().cpu()
             return (x.float() if x.dtype in _UNKNOWN_TO_NUMPY else x).numpy()
 
+    def readable(self, x: torch.Tensor) -> bool:
+        while _wrapped(x):
+            if torch._C._functorch.is_batchedtensor(x):
+                return False
+            x = torch._C._functorch.get_unwrapped(x)
+        return True
+
     def differentiable(self, arrays: Sequence[torch.Tensor]) -> bool:
         return (torch.is_grad_enabled() and any(x.requires_grad for x in arrays)) or any(map(_wrapped, arrays))
 

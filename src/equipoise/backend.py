@@ -72,6 +72,9 @@ class Backend(Protocol):
     def traced(self, arrays: Sequence[Any]) -> bool:
         """Whether some array holds no values now."""
 
+    def readable(self, x: Any) -> bool:
+        """Whether the values of `x` can be looked at now."""
+
     def differentiable(self, arrays: Sequence[Any]) -> bool:
         """Whether a derivative with respect to some array may be wanted."""
 
@@ -172,6 +175,9 @@ class Eager:
 
     def traced(self, arrays: Sequence[Any]) -> bool:
         return False
+
+    def readable(self, x: Any) -> bool:
+        return not self.traced([x])
 
     def differentiable(self, arrays: Sequence[Any]) -> bool:
         return False

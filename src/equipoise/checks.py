@@ -21,7 +21,7 @@ __all__ = ["check_finite", "check_limits", "check_mask", "check_tol", "number", 
 def values(x: Any) -> Any:
     """`x` to look at: a numpy view where that is free, else without its gradient; None under a transformation."""
     backend = of(x)
-    if backend.traced([x]):
+    if not backend.readable(x):
         return None
     view = backend.borrow(x)
     seen = backend.stop_gradient(x) if view is None else view

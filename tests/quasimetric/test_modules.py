@@ -57,6 +57,15 @@ class TestModules:
         assert "3, reduction='maxmean'" in repr(head)
         assert "3, measure='lebesgue'" in repr(PQE(3))
 
+    def test_parameters_may_be_a_batch_of_vmap(self) -> None:
+        generator = torch.Generator().manual_seed(1)
+        u, v, many = (torch.rand(*shape, generator=generator) for shape in ((5, 8), (5, 8), (3, 2)))
+        of_alpha = torch.func.vmap(lambda alpha: iqe(u, v, components=2, alpha=alpha))(many[:, 0])
+        of_weights = torch.func.vmap(lambda weights: pqe(u, v, components=2, weights=weights))(many)
+        for k, weights in enumerate(many):
+            torch.testing.assert_close(of_alpha[k], iqe(u, v, components=2, alpha=weights[0]))
+            torch.testing.assert_close(of_weights[k], pqe(u, v, components=2, weights=weights))
+
     def test_bad_input(self) -> None:
         with pytest.raises(ValueError, match="components must be at least 1"):
             IQE(0)

@@ -357,9 +357,9 @@ class TestDerivatives:
         assert y.grad is None
         np.testing.assert_allclose(torch.func.grad(wasserstein_1d)(x.detach(), y, a, b), x.grad, rtol=1e-13)
 
-    def test_torch_vmap_says_what_to_do(self) -> None:
-        with pytest.raises(TypeError, match="pass the whole batch instead, as leading axes"):
-            torch.func.vmap(wasserstein_1d)(torch.rand(2, 3), torch.rand(2, 3))
+    def test_torch_vmap(self) -> None:
+        x, y = torch.rand(2, 3), torch.rand(2, 4)
+        torch.testing.assert_close(torch.func.vmap(wasserstein_1d)(x, y), wasserstein_1d(x, y))
 
 
 def _torch_grads(fn: Callable[..., Any], arrays: list[Any], present: list[int]) -> list[np.ndarray]:
