@@ -15,7 +15,7 @@ from .record import load, map_arrays, record, save, static
 from .result import ConvergenceWarning, Status
 
 if _TYPE_CHECKING:
-    from . import linear, monotone, operators, plot, quasimetric, random, sketch, transport
+    from . import linear, monotone, operators, plot, precondition, quasimetric, random, sketch, transport
 
 __version__ = "0.1.0"
 
@@ -30,6 +30,7 @@ __all__ = [
     "operators",
     "plot",
     "portable",
+    "precondition",
     "progress",
     "public",
     "quasimetric",
@@ -41,7 +42,7 @@ __all__ = [
     "transport",
 ]
 
-_ON_FIRST_USE = {"linear", "monotone", "operators", "plot", "quasimetric", "random", "sketch", "transport"}
+_ON_FIRST_USE = {"linear", "monotone", "operators", "plot", "precondition", "quasimetric", "random", "sketch", "transport"}
 
 
 def __getattr__(name: str) -> _ModuleType:

@@ -1,0 +1,151 @@
+"""The six kinds of preconditioner, side by side: how each begins, is moved by pairs, is applied, and what it stores."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from ..arrays import namespace
+from . import dense, diagonal, kronecker, low_rank
+from .common import Pairs
+from .states import KroneckerState
+
+__all__ = ["FORMS", "KINDS", "Kind", "rescaled", "shape_of", "size_of"]
+
+FORMS = ("eq", "quad", "procrustes", "qeq")
+
+
+class Kind(NamedTuple):
+    """What a kind is made of; `p` are the settings of a :class:`Psgd`.
+
+    ``start(p, like, L, count, seed)`` gives a state, ``sweep(p, state, pairs)`` the next one but for its count;
+    ``apply(p, state, G)`` and ``inverse(p, state, G)`` take a stack of vectors; ``words(p, shape)`` counts the floating
+    numbers of a state. `drawn` says that v cannot be integrated out, `forms` that the kind has forms, and `moments` how
+    many bounds there are, if not one.
+    """
+
+    start: Callable[..., Any]
+    sweep: Callable[..., Any]
+    apply: Callable[..., Any]
+    inverse: Callable[..., Any]
+    words: Callable[..., int]
+    drawn: bool = False
+    forms: bool = False
+    moments: int = 0
+
+
+def dense_sweep(p: Any, state: Any, pairs: Pairs) -> Any:
+    Q, L = dense.swept(state, pairs, form=p.form)
+    return replace(state, Q=Q, L=L)
+
+
+def diagonal_sweep(p: Any, state: Any, pairs: Pairs) -> Any:
+    q, L = diagonal.swept_diagonal(state, pairs)
+    return replace(state, q=q, L=L)
+
+
+def scaled_sweep(p: Any, state: Any, pairs: Pairs) -> Any:
+    q, L = diagonal.swept_scaled(state, pairs)
+    return replace(state, q=q, L=L)
+
+
+def xmat_sweep(p: Any, state: Any, pairs: Pairs) -> Any:
+    a, b, L = diagonal.swept_xmat(state, pairs)
+    return replace(state, a=a, b=b, L=L)
+
+
+def low_rank_sweep(p: Any, state: Any, pairs: Pairs) -> Any:
+    W, d, L = low_rank.swept(state, pairs)
+    return replace(state, W=W, d=d, L=L)
+
+
+def kronecker_sweep(p: Any, state: Any, pairs: Pairs) -> Any:
+    Q, L = kronecker.swept(state, pairs, form=p.form)
+    return replace(state, Q=Q, L=L)
+
+
+def kronecker_words(p: Any, shape: tuple[int, ...]) -> int:
+    numel = math.prod(shape)
+    return sum(n if kronecker.is_diagonal(n, numel, p.max_dense, p.max_skew) else n * n for n in shape)
+
+
+KINDS: dict[str, Kind] = {
+    "dense": Kind(
+        lambda p, *args: dense.start(*args),
+        dense_sweep,
+        lambda p, state, G: dense.apply(state, G, form=p.form),
+        lambda p, state, G: dense.apply_inverse(state, G, form=p.form),
+        lambda p, shape: math.prod(shape) ** 2,
+        forms=True,
+    ),
+    "kronecker": Kind(
+        lambda p, *args: kronecker.start(*args, max_dense=p.max_dense, max_skew=p.max_skew),
+        kronecker_sweep,
+        lambda p, state, G: kronecker.apply(state, G, form=p.form),
+        lambda p, state, G: kronecker.apply_inverse(state, G, form=p.form),
+        kronecker_words,
+        forms=True,
+    ),
+    "low_rank": Kind(
+        lambda p, *args: low_rank.start(*args, rank=p.rank),
+        low_rank_sweep,
+        lambda p, state, G: low_rank.apply(state, G),
+        lambda p, state, G: low_rank.apply_inverse(state, G),
+        lambda p, shape: math.prod(shape) * (2 * p.rank + 1),
+        drawn=True,
+        moments=3,
+    ),
+    "xmat": Kind(
+        lambda p, *args: diagonal.start_xmat(*args),
+        xmat_sweep,
+        lambda p, state, G: diagonal.apply_xmat(state, G),
+        lambda p, state, G: diagonal.apply_inverse_xmat(state, G),
+        lambda p, shape: 2 * math.prod(shape),
+        drawn=True,
+    ),
+    "diagonal": Kind(
+        lambda p, *args: diagonal.start_diagonal(*args),
+        diagonal_sweep,
+        lambda p, state, G: diagonal.apply_diagonal(state, G),
+        lambda p, state, G: diagonal.apply_inverse_diagonal(state, G),
+        lambda p, shape: math.prod(shape),
+    ),
+    "scaled": Kind(
+        lambda p, *args: diagonal.start_scaled(*args),
+        scaled_sweep,
+        lambda p, state, G: diagonal.apply_diagonal(state, G),
+        lambda p, state, G: diagonal.apply_inverse_diagonal(state, G),
+        lambda p, shape: 1,
+    ),
+}
+
+
+def shape_of(state: Any) -> tuple[int, ...] | None:
+    """The shape of what a state is for, where it keeps one."""
+    return tuple(Q.shape[0] for Q in state.Q) if isinstance(state, KroneckerState) else None
+
+
+def size_of(state: Any) -> int:
+    """How many numbers a vector has that a state is for."""
+    shape = shape_of(state)
+    if shape is not None:
+        return math.prod(shape)
+    if hasattr(state, "size"):
+        return int(state.size)
+    first = next(getattr(state, name) for name in ("Q", "q", "a", "d") if hasattr(state, name))
+    return int(first.shape[0])
+
+
+def rescaled(state: Any, factor: Any) -> Any:
+    """The state of `factor` Q."""
+    if isinstance(state, KroneckerState):
+        each = factor ** (1.0 / len(state.Q))
+        return replace(state, Q=tuple(namespace(Q).asarray(Q * each) for Q in state.Q))
+    name = next(name for name in ("Q", "q", "a", "d") if hasattr(state, name))
+    x = getattr(state, name)
+    changed = {name: namespace(x).asarray(x * factor)}
+    if name == "a":
+        changed["b"] = state.b * factor
+    return replace(state, **changed)

@@ -1,0 +1,403 @@
+"""The settings of a preconditioner and its pure functions: a state in, a state out.
+
+Settings are compared and hashed, so that they are static under ``jax.jit``; what changes is in the state, a record of
+arrays. The private functions :func:`advanced` and :func:`preconditioned` do the work without checks that read values:
+optimizers call these.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import KW_ONLY, replace
+from typing import Any
+
+from ..arrays import A as Array_
+from ..arrays import like as beside_of
+from ..arrays import namespace, shape_text
+from ..backend import of
+from ..boundary import public
+from ..kernel import kernel
+from ..record import leaves, record, static
+from .checks import (
+    check_dtype,
+    check_like,
+    check_memory,
+    check_number,
+    check_numbers,
+    check_pair,
+    check_whole,
+    check_word,
+    is_half,
+    taken,
+)
+from .common import Pairs, wide_dtype
+from .draws import damped, seed_of, whole
+from .kinds import FORMS, KINDS, rescaled, shape_of, size_of
+
+__all__ = ["Annealed", "Preconditioner", "Psgd", "advanced", "preconditioned", "psgd"]
+
+
+@record
+class Annealed:
+    """A step that falls as pairs come in: ``max(floor, start / (1 + count / half_life))``.
+
+    For pairs with noise that does not vanish at the solution, as of an indefinite matrix: a fixed step hovers there.
+
+    Parameters
+    ----------
+    start : float
+        The first step.
+    half_life : float
+        After so many pairs it has halved.
+    floor : float
+        The least step.
+
+    Examples
+    --------
+    >>> from equipoise.precondition import Annealed
+    >>> Annealed(0.1, 1000).at(1000)
+    0.05
+    """
+
+    start: float = static()
+    half_life: float = static()
+    floor: float = static(default=0.0)
+
+    def __post_init__(self) -> None:
+        check_number("start", self.start, "positive", 0.0, closed=False)
+        check_number("half_life", self.half_life, "positive", 0.0, closed=False)
+        check_number("floor", self.floor, "at least 0", 0.0)
+
+    def at(self, count: Any) -> Any:
+        """The step of pair number `count`."""
+        falling = self.start / (1.0 + count / self.half_life)
+        if isinstance(falling, float):
+            return max(self.floor, falling)
+        xp = namespace(falling)
+        return xp.maximum(falling, self.floor * xp.ones_like(falling))
+
+
+def psgd(
+    kind: str = "dense",
+    *,
+    form: str = "quad",
+    step: float | Annealed = 0.1,
+    smoothing: float = 0.9,
+    damping: float = 1e-9,
+    scale: float | str = 1.0,
+    rank: int = 10,
+    max_dense: int = 8192,
+    max_skew: float = 1.0,
+    memory_limit: int | None = None,
+) -> Psgd:
+    """A preconditioner on a Lie group, fitted online from pairs (v, h): only its settings; `init` makes a state.
+
+    P = Q^T Q makes ``h^T P h + v^T P^{-1} v`` small on average over pairs with normal v: for Hessian-vector products
+    h = H v that is P = |H|^{-1}; for gradients h, whatever v, P = E[h h^T]^{-1/2}. Take it for curvature that is noisy
+    or moves, and as a preconditioner of stochastic optimizers and linear solvers. Do not take it to minimise a smooth
+    function that is known exactly, where L-BFGS needs a fraction of the steps; nor for condition numbers of 1e4 and
+    more, which no form reaches.
+
+    Parameters
+    ----------
+    kind : {"dense", "diagonal", "low_rank", "kronecker", "scaled", "xmat"}
+        What Q is: a matrix; a diagonal; a diagonal and a correction of low rank; a product of small factors, one for
+        each axis of a tensor; one number; or a diagonal and an antidiagonal.
+    form : {"eq", "quad", "procrustes", "qeq"}
+        For "dense" and "kronecker", how Q is moved. "quad" is the default; "procrustes" with ``step=0.25`` is quick for
+        condition numbers up to 100, "eq" with ``step=1.0`` goes beyond them.
+    step : float or Annealed
+        The relative step.
+    smoothing : float, in [0, 1)
+        How slowly the bound L is forgotten, by which the step is divided.
+    damping : float
+        A normal number of this size, and of the roundoff of h, is added to each entry of h; 0 adds nothing.
+    scale : float or "auto"
+        Q = scale I at first; "auto" takes it from the first pair that is not zero.
+    rank : int
+        Of "low_rank".
+    max_dense, max_skew
+        An axis of length n of "kronecker" gets a diagonal if n > max_dense or n^2 > max_skew times the size of the
+        tensor.
+    memory_limit : int, optional
+        The bytes that a state may take.
+
+    Returns
+    -------
+    Psgd
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a word is unknown or a number is out of its range.
+
+    Notes
+    -----
+    X. Li, "Stochastic Hessian Fittings with Lie Groups", arXiv:2402.11858; O. Pooladzandi and X. Li,
+    "Curvature-Informed SGD via General Purpose Lie-Group Preconditioners", arXiv:2402.04553.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from equipoise.precondition import psgd
+    >>> H = np.diag([1.0, 2.0, 4.0])
+    >>> p = psgd(form="procrustes", step=0.5)
+    >>> state = p.init(np.zeros(3))
+    >>> V = np.random.default_rng(0).standard_normal((300, 3))
+    >>> state = p.sweep(state, V, V @ H)
+    >>> np.round(p.to_dense(state), 6) + 0.0
+    array([[1.  , 0.  , 0.  ],
+           [0.  , 0.5 , 0.  ],
+           [0.  , 0.  , 0.25]])
+    """
+    check_word("kind", kind, tuple(KINDS))
+    check_word("form", form, FORMS)
+    if not isinstance(step, Annealed):
+        step = check_number("step", step, "positive", 0.0, closed=False)
+    smoothing = check_number("smoothing", smoothing, "in [0, 1)", 0.0, 1.0)
+    damping = check_number("damping", damping, "at least 0", 0.0)
+    if isinstance(scale, str):
+        check_word("scale", scale, ("auto",))
+    else:
+        scale = check_number("scale", scale, "positive", 0.0, closed=False)
+    rank, max_dense = check_whole("rank", rank), check_whole("max_dense", max_dense, 0)
+    max_skew = check_number("max_skew", max_skew, "at least 0", 0.0)
+    limit = None if memory_limit is None else check_whole("memory_limit", memory_limit)
+    return Psgd(kind, form, step, smoothing, damping, scale, rank, max_dense, max_skew, limit)
+
+
+@record
+class Psgd:
+    """What :func:`psgd` returns: settings, and pure functions of states."""
+
+    kind: str = static()
+    form: str = static()
+    step: Any = static()
+    smoothing: float = static()
+    damping: float = static()
+    scale: Any = static()
+    rank: int = static()
+    max_dense: int = static()
+    max_skew: float = static()
+    memory_limit: int | None = static()
+
+    @public
+    def init(self, like: Any, *, rng: Any = 0) -> Any:
+        """A state for vectors of the shape, dtype, library and device of `like`; float16 has to come as float32.
+
+        `rng` is a seed in [0, 2^64) or a numpy Generator; damping, drawn vectors and the start of "low_rank" depend on
+        it.
+        """
+        check_like(like)
+        self.state_bytes(like)
+        n = math.prod(like.shape)
+        if self.kind == "low_rank" and self.rank > n:
+            raise ValueError(f"rank must be at most the size of like, {n}, got {self.rank}")
+        sizes = {kind: KINDS[kind].words(self, tuple(like.shape) or (1,)) for kind in KINDS}
+        check_memory(self.state_bytes(like), self.memory_limit, self.kind, {k: w * width(like) for k, w in sizes.items()})
+        return started(self, like, seed_of(rng, like))
+
+    @public
+    def update(self, state: Any, v: Any, h: Any) -> Any:
+        """The state after one pair; ``v=None`` integrates v out, where the form can, and fits to E[h h^T]^{-1/2}.
+
+        A pair of which one side is zero is skipped: only `count` moves.
+        """
+        first = leaves(state)[0]
+        self.check_vector(v)
+        check_pair("h", h, shape_of(state), size_of(state), None, first)
+        if v is not None:
+            check_pair("v", v, shape_of(state), size_of(state), None, first)
+            check_same(v, h)
+        v, h = taken(v, first), taken(h, first)
+        return advanced(self, state, None if v is None else v[None, ...], h[None, ...])
+
+    @public
+    def sweep(self, state: Any, V: Any, H: Any) -> Any:
+        """The state after pairs that are stacked on axis 0, in their order: one call of a kernel."""
+        first = leaves(state)[0]
+        self.check_vector(V, "V")
+        check_numbers("H", H)
+        if H.ndim == 0:
+            raise ValueError("H must be a stack of vectors, got shape ()")
+        k = H.shape[0]
+        check_pair("H", H, shape_of(state), size_of(state), k, first)
+        if V is not None:
+            check_pair("V", V, shape_of(state), size_of(state), k, first)
+            check_same(V, H)
+        return advanced(self, state, taken(V, first), taken(H, first)) if k else state
+
+    def check_vector(self, v: Any, name: str = "v") -> None:
+        """Whether v may be left out."""
+        kind = KINDS[self.kind]
+        if v is None and (kind.drawn or (kind.forms and self.form == "eq")):
+            form = f", form={self.form!r}" if kind.forms else ""
+            raise ValueError(
+                f"{name}=None cannot be integrated out with kind={self.kind!r}{form}: draw a normal {name}, or use "
+                "kind='dense' or 'kronecker' with form='quad'"
+            )
+
+    @public
+    def apply(self, state: Any, g: Array_) -> Array_:
+        """P g, linear in g and differentiable in it. Leading axes of g are a batch."""
+        return through(self, state, g, KINDS[self.kind].apply)
+
+    @public
+    def apply_inverse(self, state: Any, g: Array_) -> Array_:
+        """P^{-1} g."""
+        return through(self, state, g, KINDS[self.kind].inverse)
+
+    @public
+    def to_dense(self, state: Any) -> Any:
+        """P as a matrix, shape (n, n)."""
+        first, n = leaves(state)[0], size_of(state)
+        return through(self, state, namespace(first).eye(n, **beside_of(first)), KINDS[self.kind].apply)
+
+    def operator(self, state: Any) -> Preconditioner:
+        """P as an operator with ``shape``, ``dtype``, ``matvec`` and ``@``, as scipy and `linear.cg` take it."""
+        return Preconditioner(state, settings=self)
+
+    def state_bytes(self, like: Any) -> int:
+        """The bytes of a state for `like`, before any is allocated."""
+        check_numbers("like", like)
+        return KINDS[self.kind].words(self, tuple(like.shape) or (1,)) * width(like)
+
+
+@record
+class Preconditioner:
+    """P of a state as a symmetric linear operator."""
+
+    state: Any
+    _: KW_ONLY
+    settings: Psgd = static()
+
+    __array_ufunc__ = None  # numpy leaves ``array @ operator`` to us
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n, n)."""
+        n = size_of(self.state)
+        return n, n
+
+    @property
+    def dtype(self) -> Any:
+        """The dtype of the state."""
+        return leaves(self.state)[0].dtype
+
+    @public
+    def matvec(self, x: Array_) -> Array_:
+        """P x; leading axes of x are a batch."""
+        return self.settings.apply(self.state, x)
+
+    def rmatvec(self, y: Array_) -> Array_:
+        """P y, since P is symmetric."""
+        return self.matvec(y)
+
+    def __matmul__(self, x: Any) -> Any:
+        if getattr(x, "ndim", 1) < 2:
+            return self.matvec(x)
+        xp = namespace(x)
+        return xp.matrix_transpose(self.matvec(xp.matrix_transpose(x)))
+
+    def __rmatmul__(self, y: Any) -> Any:
+        return self.matvec(y)
+
+    def __repr__(self) -> str:
+        n = size_of(self.state)
+        return f"Preconditioner({n} x {n}, {self.settings.kind})"
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The work, without checks
+
+
+def width(like: Any) -> int:
+    """Bytes of a number; states of half precision are float32."""
+    return max(int(namespace(like).finfo(like.dtype).bits), 32) // 8
+
+
+def check_same(v: Any, h: Any) -> None:
+    """Both sides have one shape."""
+    if tuple(v.shape) != tuple(h.shape):
+        raise ValueError(f"v and h must have one shape, got {shape_text(v)} and {shape_text(h)}")
+
+
+def started(p: Psgd, like: Any, seed: Any) -> Any:
+    """The first state."""
+    xp, kind = namespace(like), KINDS[p.kind]
+    bounds = xp.zeros((kind.moments,) if kind.moments else (), **{**beside_of(like), "dtype": wide_dtype(xp)})
+    count = xp.zeros((), **{**beside_of(like), "dtype": whole(xp)})
+    flat = like if p.kind == "kronecker" else xp.zeros((math.prod(like.shape),), **beside_of(like))
+    return kind.start(p, flat, 1.0 if p.scale == "auto" else p.scale, bounds, count, seed)
+
+
+def advanced(p: Psgd, state: Any, V: Any, H: Any) -> Any:
+    """The state after a stack of pairs, of its own dtype and without derivatives."""
+    xp, rows = namespace(H), H.shape[0]
+    each = shape_of(state) or (size_of(state),)
+    H = xp.reshape(H, (rows, *each))
+    V = None if V is None else xp.reshape(V, (rows, *each))
+    if p.damping > 0:
+        H = damped(H, state.count, state.seed, p.damping)
+    if p.scale == "auto":
+        state = begun(p, state, V, H)
+    pairs = Pairs(V, H, steps_of(p, state.count, rows, H), p.smoothing)
+    moved = KINDS[p.kind].sweep(p, state, pairs)
+    return replace(moved, count=xp.asarray(state.count + rows))
+
+
+def steps_of(p: Psgd, count: Any, rows: int, beside: Any) -> Any:
+    """The step of each of the pairs, shape (rows,)."""
+    xp = namespace(beside)
+    place = {**beside_of(beside), "dtype": wide_dtype(xp)}
+    if not isinstance(p.step, Annealed):
+        return xp.full((rows,), p.step, **place)
+    return p.step.at(xp.arange(rows, **place) + xp.astype(xp.asarray(count), place["dtype"]))
+
+
+def begun(p: Psgd, state: Any, V: Any, H: Any) -> Any:
+    """The state at the scale of the first pair that is not zero, if there was none before."""
+    bounds = state.L[0] if isinstance(state.L, tuple) else state.L
+    view = of(bounds).borrow(bounds) if of(bounds).name != "numpy" else bounds
+    if view is not None and bool((view > 0).any()):
+        return state
+    return rescaled(state, first_scale(V, H, bounds, p.damping))
+
+
+@kernel("precondition.first_scale")
+def first_scale(V: Any, H: Any, L: Any, damping: Any) -> Any:
+    """(mean v^2)^{1/4} (mean h^4 + damping^4)^{-1/8} of the first useful pair; 1 if there is none, or was one before."""
+    xp, rows = namespace(H), H.shape[0]
+    H = xp.reshape(H, (rows, -1))
+    V = xp.ones_like(H) if V is None else xp.reshape(V, (rows, -1))
+    useful = xp.any(H != 0, axis=1) & xp.any(V != 0, axis=1)
+    k = xp.reshape(xp.argmax(xp.astype(useful, xp.int32)), (1,))
+    v, h = xp.take(V, k, axis=0), xp.take(H, k, axis=0)
+    high = xp.asarray(xp.max(xp.abs(h)))  # a fourth power overflows soon
+    high = xp.where(high > 0, high, xp.ones_like(high))
+    spread = xp.asarray(xp.mean((h / high) ** 4)) + (damping / high) ** 4
+    found = xp.asarray(xp.mean(v * v)) ** 0.25 / (high**0.5 * spread**0.125)
+    fresh = xp.all(L == 0) & xp.any(useful)
+    return xp.where(fresh, found, xp.ones_like(found))
+
+
+def preconditioned(p: Psgd, state: Any, g: Any) -> Any:
+    """P g for one g of any shape, in the dtype of the state."""
+    each = shape_of(state) or (size_of(state),)
+    xp = namespace(g)
+    return xp.reshape(KINDS[p.kind].apply(p, state, xp.reshape(g, (1, *each))), g.shape)
+
+
+def through(p: Psgd, state: Any, g: Any, move: Any) -> Any:
+    """P g or P^{-1} g of one g, or of a batch of them."""
+    check_numbers("g", g)
+    first, size, shape = leaves(state)[0], size_of(state), shape_of(state)
+    xp = namespace(g, first)
+    check_dtype("g", g, first)
+    each, whole_ = shape or (size,), tuple(g.shape)
+    fits = math.prod(whole_) == size or whole_[-1:] == (size,) or whole_[-len(each) :] == each
+    if not fits:
+        raise ValueError(f"g must have {size} numbers, or shape (..., {', '.join(map(str, each))}), got {shape_text(g)}")
+    rows = xp.reshape(xp.astype(g, first.dtype, copy=False), (-1, *each))
+    out = xp.reshape(move(p, state, rows), whole_)
+    return xp.astype(out, g.dtype, copy=False) if is_half(g) else out
