@@ -41,7 +41,7 @@ def start(
         each * (xp.ones((n,), **like(like_)) if is_diagonal(n, numel, max_dense, max_skew) else xp.eye(n, **like(like_)))
         for n in shape
     )
-    return KroneckerState(factors, tuple(L + 0 for _ in shape), count, seed)
+    return KroneckerState(factors, (L,) * len(shape), count, seed)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -229,7 +229,7 @@ def norm_of(T: Any) -> Any:
     n = T.shape[0]
     largest = xp.argmax(xp.sum(T * T, axis=1))
     row = xp.reshape(xp.take(T, xp.reshape(largest, (1,)), axis=0), (n,))
-    row = row / floored(xp.sqrt(xp.asarray(xp.sum(row * row))))
+    row = row / floored(xp.asarray(xp.sqrt(xp.sum(row * row))))
     random = sign_rows(T) / math.sqrt(n)
     side = xp.where(matmul(random, row) < 0, -1.0 * xp.ones((ROWS,), **like(T)), xp.ones((ROWS,), **like(T)))
     X = row[None, :] + side[:, None] * random

@@ -395,9 +395,9 @@ def through(p: Psgd, state: Any, g: Any, move: Any) -> Any:
     xp = namespace(g, first)
     check_dtype("g", g, first)
     each, whole_ = shape or (size,), tuple(g.shape)
-    fits = math.prod(whole_) == size or whole_[-1:] == (size,) or whole_[-len(each) :] == each
-    if not fits:
-        raise ValueError(f"g must have {size} numbers, or shape (..., {', '.join(map(str, each))}), got {shape_text(g)}")
+    if not any(math.prod(whole_[k:]) == size for k in range(len(whole_) + 1)):
+        expected = f"trailing axes of {size} numbers" if shape is None else f"trailing axes {shape}"
+        raise ValueError(f"g must have {expected}, got shape {shape_text(g)}")
     rows = xp.reshape(xp.astype(g, first.dtype, copy=False), (-1, *each))
     out = xp.reshape(move(p, state, rows), whole_)
     return xp.astype(out, g.dtype, copy=False) if is_half(g) else out
