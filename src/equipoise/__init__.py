@@ -42,7 +42,17 @@ __all__ = [
     "transport",
 ]
 
-_ON_FIRST_USE = {"linear", "monotone", "operators", "plot", "precondition", "quasimetric", "random", "sketch", "transport"}
+_ON_FIRST_USE = {
+    "linear",
+    "monotone",
+    "operators",
+    "plot",
+    "precondition",
+    "quasimetric",
+    "random",
+    "sketch",
+    "transport",
+}
 
 
 def __getattr__(name: str) -> _ModuleType:

@@ -1,17 +1,24 @@
 """Preconditioners on Lie groups, fitted online from pairs that show the curvature or the second moment (PSGD)."""
 
+from .fit import fit_hessian
+from .minimize import minimize
 from .psgd import Annealed, Preconditioner, Psgd, psgd
+from .result import HessianFit, MinimizeResult
 from .states import DenseState, DiagonalState, KroneckerState, LowRankState, ScaledState, XmatState
 
 __all__ = [
     "Annealed",
     "DenseState",
     "DiagonalState",
+    "HessianFit",
     "KroneckerState",
     "LowRankState",
+    "MinimizeResult",
     "Preconditioner",
     "Psgd",
     "ScaledState",
     "XmatState",
+    "fit_hessian",
+    "minimize",
     "psgd",
 ]

@@ -19,7 +19,7 @@ def check_word(name: str, word: Any, known: tuple[str, ...]) -> None:
 
 
 def check_number(name: str, x: Any, demand: str, low: float, high: float = math.inf, *, closed: bool = True) -> float:
-    """A plain number in [low, high), or in (low, high): settings are compared and hashed, so that arrays will not do."""
+    """A plain number in [low, high), or in (low, high): settings are compared and hashed, which arrays are not."""
     if isinstance(x, bool) or not isinstance(x, (int, float)):
         raise TypeError(f"{name} must be a number, got {type(x).__name__}")
     if not (low <= x < high) or (x == low and not closed):
@@ -77,11 +77,11 @@ def check_pair(name: str, x: Any, shape: tuple[int, ...] | None, size: int, rows
     namespace(x, beside)
     stack = () if rows is None else (rows,)
     each = tuple(x.shape[len(stack) :])
-    wrong = (
-        tuple(x.shape[: len(stack)]) != stack or math.prod(each) != size or (shape is not None and each not in shape_of(shape))
-    )
-    if wrong:
-        expected = f"shape {(*stack, *shape)}" if shape is not None else f"{size} numbers" + (" a pair" if stack else "")
+    fits = math.prod(each) == size if shape is None else each in shape_of(shape)
+    if tuple(x.shape[: len(stack)]) != stack or not fits:
+        expected = (
+            f"shape {(*stack, *shape)}" if shape is not None else f"{size} numbers" + (" a pair" if stack else "")
+        )
         raise ValueError(f"{name} must have {expected}, got shape {shape_text(x)}")
     check_dtype(name, x, beside)
     seen = values(x)

@@ -1,9 +1,9 @@
 """Dense preconditioners: P = Q^T Q with a full matrix Q, in four forms of the update.
 
-"eq" keeps Q upper triangular and takes relative steps on that group; it costs O(n^2), since its gradient is a
-difference of two rank-one matrices of which the upper triangle is taken: row i of ``triu(a a^T) Q`` is a_i times the sum
-of a_j Q_j over j >= i, one cumulative sum. "quad" keeps Q symmetric and makes a symmetric change of rank four. "qeq" and
-"procrustes" let Q be any matrix; the latter turns it towards a symmetric one at every step.
+"eq" keeps Q upper triangular and takes relative steps on that group; it costs O(n^2), since its gradient is the upper
+triangle of a difference of two rank-one matrices: row i of ``triu(a a^T) Q`` is a_i times the sum of a_j Q_j over
+j >= i, one cumulative sum. "quad" keeps Q symmetric and makes a symmetric change of rank four. "qeq" and "procrustes"
+let Q be any matrix; the latter turns it towards a symmetric one at every step.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from ..arrays import like, namespace
 from ..kernel import kernel
 from ..triangular import solve_upper
-from .common import Pairs, chosen, dot, matmul, narrow, over_pairs, pair_of, safe_share, smoothed, square, useful, wide
+from .common import Pairs, chosen, dot, matmul, narrow, over_pairs, pair_of, safe_share, smoothed, square, useful
 from .states import DenseState
 
 __all__ = ["FORMS", "apply", "apply_inverse", "start", "swept"]

@@ -38,7 +38,8 @@ def start(
     xp, shape = namespace(like_), tuple(like_.shape) or (1,)
     each, numel = scale ** (1 / len(shape)), math.prod(shape)
     factors = tuple(
-        each * (xp.ones((n,), **like(like_)) if is_diagonal(n, numel, max_dense, max_skew) else xp.eye(n, **like(like_)))
+        each
+        * (xp.ones((n,), **like(like_)) if is_diagonal(n, numel, max_dense, max_skew) else xp.eye(n, **like(like_)))
         for n in shape
     )
     return KroneckerState(factors, (L,) * len(shape), count, seed)

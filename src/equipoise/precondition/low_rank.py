@@ -97,7 +97,7 @@ def gram(W: Any, xy: Any) -> Any:
 
 
 def plan(G: Any, r: int, even: Any) -> tuple[tuple[Any, Any], Any, Any]:
-    """M0 and M1 with [U V Ph/d dP^{-1}v] = Z (M0 - mu M1) after the step, the bounds of U and V, and whether K is sound.
+    """M0 and M1 with [U V Ph/d dP^{-1}v] = Z (M0 - mu M1) after the step, the bounds of U and V, whether K is sound.
 
     Columns of coefficients say how a vector is made of U', V', x and y, of which `T` says how they are made of Z.
     """

@@ -194,7 +194,9 @@ class Psgd:
         if self.kind == "low_rank" and self.rank > n:
             raise ValueError(f"rank must be at most the size of like, {n}, got {self.rank}")
         sizes = {kind: KINDS[kind].words(self, tuple(like.shape) or (1,)) for kind in KINDS}
-        check_memory(self.state_bytes(like), self.memory_limit, self.kind, {k: w * width(like) for k, w in sizes.items()})
+        check_memory(
+            self.state_bytes(like), self.memory_limit, self.kind, {k: w * width(like) for k, w in sizes.items()}
+        )
         return started(self, like, seed_of(rng, like))
 
     @public
@@ -366,7 +368,7 @@ def begun(p: Psgd, state: Any, V: Any, H: Any) -> Any:
 
 @kernel("precondition.first_scale")
 def first_scale(V: Any, H: Any, L: Any, damping: Any) -> Any:
-    """(mean v^2)^{1/4} (mean h^4 + damping^4)^{-1/8} of the first useful pair; 1 if there is none, or was one before."""
+    """(mean v^2)^{1/4} (mean h^4 + damping^4)^{-1/8} of the first useful pair; 1 without one, or after one."""
     xp, rows = namespace(H), H.shape[0]
     H = xp.reshape(H, (rows, -1))
     V = xp.ones_like(H) if V is None else xp.reshape(V, (rows, -1))
