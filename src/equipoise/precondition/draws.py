@@ -68,11 +68,15 @@ def words_for(count: Any, seed: Any, rows: int, blocks: int, purpose: int) -> An
 
 @kernel("precondition.damped")
 def damped(H: Any, count: Any, seed: Any, damping: Any) -> Any:
-    """H + (damping + u |H|) n with normal n, u the unit roundoff: no direction of H stays exactly without curvature."""
+    """H + (damping + u |H|) n with normal n, u the unit roundoff: no direction of H stays exactly without curvature.
+
+    A zero h stays zero: its pair will be skipped.
+    """
     xp = namespace(H)
     noise = normals.body(count, seed, H[0, ...], rows=H.shape[0], purpose=int(Purpose.DAMPING))
     unit = float(xp.finfo(H.dtype).eps) / 2
-    return H + (damping + unit * xp.abs(H)) * noise
+    seen = xp.any(H != 0, axis=tuple(range(1, H.ndim)), keepdims=True)
+    return xp.where(seen, H + (damping + unit * xp.abs(H)) * noise, H)
 
 
 def coin(seed: Any, step: Any, probability: float) -> Any:

@@ -76,8 +76,8 @@ def minimize(
     """Minimise a function along preconditioned gradients: one gradient and one Hessian-vector product a step.
 
     Take it where gradients are noisy, as those of minibatches are. Do not take it for a smooth function that is known
-    exactly: L-BFGS with a line search needs 26 evaluations on the Rosenbrock function of 100 variables, where this
-    takes about 2000 steps.
+    exactly: L-BFGS with a line search is done with Rosenbrock's function in tens of evaluations, where this takes
+    thousands of steps.
 
     Parameters
     ----------
