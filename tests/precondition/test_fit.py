@@ -59,29 +59,30 @@ class TestRates:
         H, rng, off = spectral(40, 100.0), np.random.default_rng(0), {}
         values, vectors = np.linalg.eigh(H)
         H = (vectors * values * rng.choice([-1, 1], 40)) @ vectors.T
-        size = (vectors * values) @ vectors.T
+        inverse = (vectors / values) @ vectors.T
         V = rng.standard_normal((10_000, 40))
-        for name, step in (("fixed", 0.1), ("annealed", Annealed(0.1, 1000))):
+        for name, step, pairs in (("fixed", 0.1, 3000), ("annealed", Annealed(0.1, 1000), 10_000)):
             p = psgd(step=step)
-            off[name] = distance(p.to_dense(p.sweep(p.init(np.zeros(40)), V, V @ H)), size)
-        assert off["fixed"] > 0.1
-        assert off["annealed"] < 0.08
+            P = p.to_dense(p.sweep(p.init(np.zeros(40)), V[:pairs], V[:pairs] @ H))
+            off[name] = np.linalg.norm(P - inverse) / np.linalg.norm(inverse)
+        assert off["fixed"] > 0.15
+        assert off["annealed"] < 0.06
 
     def test_whitening_finds_the_inverse_root_of_the_second_moment(self) -> None:
         C, rng = spectral(10, 10.0), np.random.default_rng(0)
         values, vectors = np.linalg.eigh(C)
-        g = rng.standard_normal((8000, 10)) @ ((vectors * np.sqrt(values)) @ vectors.T)
+        g = rng.standard_normal((4000, 10)) @ ((vectors * np.sqrt(values)) @ vectors.T)
         expected = (vectors / np.sqrt(values)) @ vectors.T
         for form in ("quad", "qeq", "procrustes"):
-            p = psgd(form=form, step=Annealed(0.1, 500))
+            p = psgd(form=form, step=Annealed(0.1, 200))
             P = p.to_dense(p.sweep(p.init(np.zeros(10)), None, g))
-            assert np.linalg.norm(P - expected) < 0.06 * np.linalg.norm(expected)
+            assert np.linalg.norm(P - expected) < 0.08 * np.linalg.norm(expected)
 
     def test_a_low_rank_correction_is_found(self) -> None:
         rng = np.random.default_rng(0)
         U = np.linalg.qr(rng.standard_normal((40, 2)))[0]
         H = np.diag(np.exp(rng.random(40))) + 30 * U @ U.T
-        V, off = rng.standard_normal((4000, 40)), {}
+        V, off = rng.standard_normal((2000, 40)), {}
         for kind in ("low_rank", "diagonal"):
             p = psgd(kind, rank=2)
             P = p.to_dense(p.sweep(p.init(np.zeros(40)), V, V @ H))
@@ -167,7 +168,7 @@ class TestFit:
         x = torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64)
 
         def hvp(v: Any) -> Any:
-            return torch.func.jvp(torch.func.grad(lambda x: (x**4).sum() / 12), (x,), (v,))[1]
+            return torch.func.grad(lambda x: torch.func.grad(lambda x: (x**4).sum() / 12)(x) @ v)(x)
 
         fit = fit_hessian(hvp, x, tol=1e-4)
         np.testing.assert_allclose(fit.preconditioner.matvec(torch.ones(3).double()), 1 / x**2, atol=1e-3)

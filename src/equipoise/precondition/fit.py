@@ -208,17 +208,21 @@ def answer(h: Any, V: Any) -> Any:
 
 
 def error_of(state: Any, task: Task) -> Any:
-    """sqrt(mean |P H P H v - v|^2 / |v|^2) / 2 over probes that no pair was made of."""
+    """sqrt(mean |P H H P v - v|^2 / |v|^2) / 2 over probes that no pair was made of.
+
+    P H H P is I at |H|^{-1} only. P H P H would not do: for an indefinite H it is I at every T |H|^{-1} T^T with
+    T^T H T = H too, and so blind to most of what is wrong with P.
+    """
     xp, k = namespace(task.like), task.probes
     start = state.count * k
     V = normals(start, state.seed, task.like, rows=k, purpose=int(Purpose.PROBE))
     each = shape_of(state) or (size_of(state),)
 
-    def once(X: Any) -> Any:
-        H = xp.reshape(products(task, X), (k, *each))
-        return xp.reshape(KINDS[task.settings.kind].apply(task.settings, state, H), X.shape)
+    def applied(X: Any) -> Any:
+        X = xp.reshape(X, (k, *each))
+        return xp.reshape(KINDS[task.settings.kind].apply(task.settings, state, X), V.shape)
 
-    off = xp.reshape(once(once(V)) - V, (k, -1))
+    off = xp.reshape(applied(products(task, products(task, applied(V)))) - V, (k, -1))
     size = xp.reshape(V, (k, -1))
     share = xp.sum(off * off, axis=1) / xp.sum(size * size, axis=1)
     return xp.asarray(xp.sqrt(xp.mean(share)) / 2)

@@ -24,8 +24,8 @@ class HessianFit(Outcome[A], Generic[A]):
     state : record
         The state of P; a start for another fit.
     error : array, shape ()
-        ``sqrt(mean |P H P H v - v|^2 / |v|^2) / 2`` over fresh normal probes v: about the size of P H - I, and right
-        for indefinite matrices too.
+        ``sqrt(mean |P H H P v - v|^2 / |v|^2) / 2`` over fresh normal probes v: about the size of P |H| - I, for
+        indefinite matrices too.
     steps : array of int, shape ()
         Pairs.
     hvps : array of int, shape ()
