@@ -21,6 +21,7 @@ from equipoise.transport import PointCloud
 from equipoise.transport.pointcloud import METRICS
 from equipoise.transport.sweeps import Problem, State, start_relaxation
 
+from . import test_triangular
 from .linear import test_cg_kernels, test_omega, test_policies, test_sor_kernels
 from .monotone import test_game_kernels, test_program_kernels, test_projections, test_vr_kernels
 from .operators import test_csr, test_stencil
@@ -131,6 +132,7 @@ SAMPLES: dict[str, Callable[[np.random.Generator, str], Any]] = {
     "array.normal_cdf": test_iqe.sample_normal,
     "array.row_sum": test_iqe.sample_rows,
     "array.running_maximum": test_iqe.sample_running,
+    "array.solve_upper": test_triangular.sample,
     "linear.arrange": test_sor_kernels.sample_arrange,
     "linear.cg": test_cg_kernels.sample_cg,
     "linear.sor": test_sor_kernels.sample_sor,

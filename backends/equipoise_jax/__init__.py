@@ -9,7 +9,8 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +25,17 @@ from equipoise.iterate import Iterated, Options, python_loop
 from equipoise.record import fill, leaves, map_arrays, parts, rebuild, watch
 from equipoise.result import History, Status
 
-__all__ = ["BACKEND"]
+if TYPE_CHECKING:
+    from .optimizer import psgd
+
+__all__ = ["BACKEND", "psgd"]
+
+
+def __getattr__(name: str) -> Any:
+    """What needs optax, imported when it is first asked for."""
+    if name == "psgd":
+        return import_module(".optimizer", __name__).psgd
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 class Jax(Eager):
@@ -35,6 +46,7 @@ class Jax(Eager):
         "array.normal_cdf": "equipoise_jax.arrays:normal_cdf",
         "array.row_sum": "equipoise_jax.arrays:row_sum",
         "array.running_maximum": "equipoise_jax.arrays:running_maximum",
+        "array.solve_upper": "equipoise_jax.arrays:solve_upper",
     }
     borrows: Collection[str] = frozenset(
         {

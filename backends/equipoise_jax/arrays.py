@@ -29,3 +29,8 @@ def row_sum(values: Any, index: Any, *, size: int) -> Any:
 def running_maximum(x: Any) -> Any:
     """Override of ``array.running_maximum``."""
     return lax.cummax(x, axis=x.ndim - 1)
+
+
+def solve_upper(R: Any, X: Any, *, transpose: bool = False) -> Any:
+    """Override of ``array.solve_upper``."""
+    return jax.scipy.linalg.solve_triangular(R, X, trans=1 if transpose else 0)

@@ -15,11 +15,12 @@ from equipoise.implicit import flatten_cotangents
 from equipoise.record import fill, leaves, map_arrays
 
 if TYPE_CHECKING:
+    from .optimizer import PSGD
     from .quasimetric import IQE, PQE
 
-__all__ = ["BACKEND", "IQE", "PQE"]
+__all__ = ["BACKEND", "IQE", "PQE", "PSGD"]
 
-_MODULES = {"IQE": "quasimetric", "PQE": "quasimetric"}
+_MODULES = {"IQE": "quasimetric", "PQE": "quasimetric", "PSGD": "optimizer"}
 
 
 def __getattr__(name: str) -> Any:
@@ -41,6 +42,7 @@ class Torch(Eager):
         "array.normal_cdf": "equipoise_torch.arrays:normal_cdf",
         "array.row_sum": "equipoise_torch.arrays:row_sum",
         "array.running_maximum": "equipoise_torch.arrays:running_maximum",
+        "array.solve_upper": "equipoise_torch.arrays:solve_upper",
         "linear.sor_red_black": "equipoise_torch.linear:packed_sweeps",
         "transport.apply": "equipoise_torch.transport:apply",
         "transport.log_sweeps": "equipoise_torch.transport:log_sweeps",

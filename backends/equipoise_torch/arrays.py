@@ -27,3 +27,8 @@ def row_sum(values: torch.Tensor, index: torch.Tensor, *, size: int) -> torch.Te
 def running_maximum(x: torch.Tensor) -> torch.Tensor:
     """Override of ``array.running_maximum``."""
     return torch.cummax(x, dim=-1).values
+
+
+def solve_upper(R: torch.Tensor, X: torch.Tensor, *, transpose: bool = False) -> torch.Tensor:
+    """Override of ``array.solve_upper``."""
+    return torch.linalg.solve_triangular(R.mT if transpose else R, X, upper=not transpose)
