@@ -175,7 +175,8 @@ class PSGD(torch.optim.Optimizer):
         if hessian and closure is None:
             raise TypeError("pairs='hessian' needs a closure that evaluates the loss anew")
         due = self.is_due(shared)
-        loss, products = None, {}
+        loss: Any = None
+        products: dict[torch.Tensor, Any] = {}
         if hessian and shared["hvp"] == "exact":
             loss, products = self.differentiated(closure, due)
         elif closure is not None:
