@@ -96,7 +96,7 @@ class TestSteps:
                     return loss
 
                 loss = optimizer.step(closure)
-                assert float(loss) >= 0
+                assert float(loss.detach()) >= 0
             ends[hvp] = model.W.detach().numpy()
         np.testing.assert_allclose(ends["difference"], ends["exact"], atol=1e-5)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from equipoise.precondition import Psgd, XmatState, psgd
@@ -140,6 +140,7 @@ class TestGroups:
     """What holds of every state, and of every step, whatever the pair."""
 
     @pytest.mark.parametrize(("kind", "form"), KINDS)
+    @settings(max_examples=8)
     @given(seed=seeds)
     def test_p_is_symmetric_and_positive_and_has_its_inverse(self, kind: str, form: str, seed: int) -> None:
         p = clean(kind, form, step=0.4)
@@ -163,6 +164,7 @@ class TestGroups:
         assert np.array_equal(Q, Q.T)
 
     @pytest.mark.parametrize(("kind", "form"), KINDS)
+    @settings(max_examples=8)
     @given(seed=seeds, c=st.sampled_from([-3.0, 0.01, 1e4]))
     def test_the_size_of_a_pair_does_not_matter(self, kind: str, form: str, seed: int, c: float) -> None:
         p = clean(kind, form)
@@ -181,6 +183,7 @@ class TestGroups:
         np.testing.assert_allclose(other.Q, p.update(state, v, h).Q @ T, atol=1e-11)
 
     @pytest.mark.parametrize("kind", ["diagonal", "xmat", "low_rank"])
+    @settings(max_examples=8)
     @given(seed=seeds)
     def test_units_of_the_entries_do_not_matter(self, kind: str, seed: int) -> None:
         """The same for a diagonal T."""
@@ -195,6 +198,7 @@ class TestGroups:
         np.testing.assert_allclose(p.to_dense(other), t[:, None] * p.to_dense(one) * t, atol=1e-10)
 
     @pytest.mark.parametrize("form", ["quad", "qeq", "procrustes"])
+    @settings(max_examples=8)
     @given(seed=seeds)
     def test_rotations_do_not_matter(self, form: str, seed: int) -> None:
         p, rng = clean("dense", form, step=0.3), np.random.default_rng(seed)

@@ -16,7 +16,8 @@ from ..result import report, settle
 from .checks import check_like, check_whole, taken
 from .draws import Purpose, normals
 from .kinds import KINDS, shape_of, size_of
-from .psgd import Psgd, advanced, psgd
+from .moving import advanced
+from .psgd import Psgd, psgd
 from .result import HessianFit
 
 __all__ = ["fit_hessian"]

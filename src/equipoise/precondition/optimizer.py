@@ -10,7 +10,8 @@ from .checks import check_number
 from .common import narrow, wide_dtype
 from .draws import Purpose, normals
 from .kinds import KINDS
-from .psgd import Psgd, advanced, preconditioned
+from .moving import advanced, preconditioned
+from .psgd import Psgd
 
 __all__ = ["Clip", "check_clip", "check_momentum", "directed", "drawn", "needs_vector", "refreshed"]
 

@@ -8,7 +8,7 @@ from ..arrays import A, shape_text
 from ..backend import of
 from ..record import record, static
 from ..result import Outcome
-from .psgd import Preconditioner
+from .operator import Preconditioner
 
 __all__ = ["HessianFit", "MinimizeResult"]
 
