@@ -8,6 +8,7 @@ import torch
 
 import equipoise as eq
 from equipoise.monotone import GameResult, LinearProgramResult, MonotoneResult
+from equipoise.precondition import HessianFit, MinimizeResult, fit_hessian, minimize, psgd
 from equipoise.quasimetric import Embedding
 from equipoise.result import History
 from equipoise.sketch import LstsqResult
@@ -79,3 +80,13 @@ def what_is_rejected(cost: Float, other: torch.Tensor) -> None:
     sinkhorn(cost)  # type: ignore[call-arg]
     sinkhorn(cost, epsilon=0.1, step=3)  # type: ignore[call-arg]
     sinkhorn(cost, epsilon=0.1).f = cost  # type: ignore[misc]
+
+
+def of_preconditioners(x: torch.Tensor, y: Float) -> None:
+    p = psgd("low_rank", rank=2)
+    assert_type(p.apply(p.init(x), x), torch.Tensor)
+    fit = fit_hessian(lambda v: 2 * v, y, preconditioner=p)
+    assert_type(fit, HessianFit[Float])
+    assert_type(fit.preconditioner.matvec(y), Float)
+    assert_type(minimize(lambda x: (x * x).sum(), x).x, torch.Tensor)
+    assert_type(minimize(lambda x: (x * x).sum(), y, grad=lambda x: 2 * x), MinimizeResult[Float])
