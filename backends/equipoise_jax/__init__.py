@@ -63,6 +63,8 @@ class Jax(Eager):
             "monotone.project_simplex",
             "monotone.vreg_chunk",
             "operators.csr_product",
+            "precondition.dense_eq_sweep",
+            "precondition.dense_quad_sweep",
             "quasimetric.iqe",
             "quasimetric.iqe_grad",
             "quasimetric.iqe_pairwise",

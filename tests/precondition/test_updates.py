@@ -43,6 +43,28 @@ def pair(seed: int, shape: tuple[int, ...] = SHAPE) -> tuple[Any, Any]:
 seeds = st.integers(0, 50)
 
 
+def sample_eq(rng: np.random.Generator, dtype: str) -> Any:
+    for n in (1, 2, 9, 40):
+        yield sweep_of(np.triu(rng.standard_normal((n, n)) / n, 1) + np.diag(0.5 + rng.random(n)), rng, dtype), {}
+    yield sweep_of(np.eye(3), rng, dtype, step=1.9), {}  # here and there the diagonal would not stay positive
+
+
+def sample_quad(rng: np.random.Generator, dtype: str) -> Any:
+    for n in (1, 2, 9, 40):
+        X = rng.standard_normal((n, n)) / n
+        Q, V, *rest = sweep_of(X + X.T + np.eye(n), rng, dtype)
+        yield (Q, V, *rest), {}
+        yield (Q, None, *rest), {}
+
+
+def sweep_of(Q: Any, rng: np.random.Generator, dtype: str, step: float = 0.4) -> tuple[Any, ...]:
+    """Seven pairs, of which two say nothing."""
+    V, H = rng.standard_normal((2, 7, Q.shape[0]))
+    V[2], H[4] = 0, 0
+    steps = np.linspace(step, step / 2, 7)
+    return Q.astype(dtype), V.astype(dtype), H.astype(dtype), np.asarray(0.3), steps, 0.9
+
+
 class TestFormulas:
     """One step of every kind is what its formula says with full matrices."""
 

@@ -74,8 +74,9 @@ def dot(x: Any, y: Any) -> Any:
 
 
 def square(x: Any) -> Any:
-    """|x|^2 in float64, where there is such."""
-    return wide(dot(x, x), x)
+    """|x|^2 in float64, where there is such: in float32 that of gradients of 1e20 would overflow."""
+    x = wide(x, x)
+    return namespace(x).asarray(dot(x, x))
 
 
 def wide_dtype(xp: Any) -> Any:
