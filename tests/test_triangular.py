@@ -20,7 +20,6 @@ def sample(rng: np.random.Generator, dtype: str) -> Any:
 @pytest.mark.parametrize("transpose", [False, True])
 def test_it_solves(on: Case, transpose: bool) -> None:
     rng = np.random.default_rng(0)
-    for n in (3, 100):
-        R, X = np.triu(rng.standard_normal((n, n)) / n) + np.eye(n), rng.standard_normal((n, 2))
-        Y = on.numpy(on.call(lambda R, X: solve_upper(R, X, transpose=transpose), R, X))
-        np.testing.assert_allclose((R.T if transpose else R) @ Y, X, atol=1e-12)
+    R, X = np.triu(rng.standard_normal((100, 100)) / 100) + np.eye(100), rng.standard_normal((100, 2))
+    Y = on.numpy(on.call(lambda R, X: solve_upper(R, X, transpose=transpose), R, X))
+    np.testing.assert_allclose((R.T if transpose else R) @ Y, X, atol=1e-12)

@@ -78,8 +78,8 @@ class TestSteps:
     @pytest.mark.parametrize("preconditioner", KINDS, ids=lambda p: f"{p.kind}-{p.form}")
     def test_it_learns(self, preconditioner: Any) -> None:
         model = Model()
-        run(model, PSGD(model.params, 0.03, preconditioner=preconditioner), range(300))
-        assert float(model.loss(0).detach()) < 0.1 * float(Model().loss(0).detach())
+        run(model, PSGD(model.params, 0.05, preconditioner=preconditioner), range(120))
+        assert float(model.loss(0).detach()) < 0.3 * float(Model().loss(0).detach())
 
     def test_difference_and_exact_are_one(self) -> None:
         ends = {}
