@@ -9,6 +9,7 @@ from .error import convergence
 from .monotone import gap, scaling, simplex
 from .omega import omega_curve
 from .policies import policy
+from .precondition import fit, optimizer, spectrum
 from .quasimetric import distances, intervals
 from .sequences import sequence
 from .sketch import backward_error, coordinates, sketch_comparison
@@ -22,14 +23,17 @@ __all__ = [
     "coordinates",
     "distances",
     "embedding",
+    "fit",
     "gap",
     "intervals",
     "matching",
     "omega_curve",
+    "optimizer",
     "plan",
     "policy",
     "scaling",
     "sequence",
     "simplex",
     "sketch_comparison",
+    "spectrum",
 ]
