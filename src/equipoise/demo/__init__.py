@@ -19,7 +19,7 @@ import numpy as np
 
 from .. import __version__
 from ..backend import backend
-from . import linear, monotone, quasimetric, sketch, transport
+from . import linear, monotone, precondition, quasimetric, sketch, transport
 from .report import Section, write
 
 __all__ = ["DEMOS", "main"]
@@ -30,6 +30,7 @@ DEMOS: dict[str, Callable[..., Section]] = {
     "sketch": sketch.run,
     "monotone": monotone.run,
     "quasimetric": quasimetric.run,
+    "precondition": precondition.run,
 }
 
 
