@@ -65,6 +65,7 @@ class Jax(Eager):
             "operators.csr_product",
             "precondition.dense_eq_sweep",
             "precondition.dense_quad_sweep",
+            "precondition.low_rank_sweep",
             "quasimetric.iqe",
             "quasimetric.iqe_grad",
             "quasimetric.iqe_pairwise",

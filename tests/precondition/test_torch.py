@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import io
 import pickle
+import sys
 from typing import Any
 
 import numpy as np
@@ -58,6 +59,11 @@ def stored(optimizer: PSGD) -> Any:
     torch.save(optimizer.state_dict(), file)
     file.seek(0)
     return torch.load(file, weights_only=True)
+
+
+def taken(optimizer: PSGD) -> int:
+    """The bytes of all tensors of a state."""
+    return sum(x.numel() * x.element_size() for state in optimizer.state.values() for x in state.values())
 
 
 class TestSteps:
@@ -139,7 +145,9 @@ class TestSteps:
         assert half.dtype == torch.bfloat16
         assert float(number.detach()) < 2
         assert idle not in optimizer.state
-        assert optimizer.state_bytes() == 4 * (3 + 4 + 6) + 4 * (1 + 1) + 4 * (2 + 2)
+        idle.grad = torch.ones(2)
+        optimizer.step()
+        assert optimizer.state_bytes() == taken(optimizer)
 
     def test_updates_now_and_then(self) -> None:
         counts = []
@@ -150,6 +158,120 @@ class TestSteps:
             counts.append(int(optimizer.state[model.W]["count"]))
         assert counts[0] == counts[1]
         assert 5 < counts[0] < 35
+
+    @pytest.mark.parametrize("preconditioner", [psgd("dense"), psgd("kronecker")], ids=lambda p: p.kind)
+    def test_products_of_half_precision(self, preconditioner: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        module = sys.modules[PSGD.__module__]
+        seen, inner = [], module.refreshed  # type: ignore[attr-defined]
+
+        def spy(p: Any, state: Any, v: Any, h: Any) -> Any:
+            seen.append((v, h))
+            return inner(p, state, v, h)
+
+        monkeypatch.setattr(module, "refreshed", spy)
+        x = torch.ones((3, 2), dtype=torch.bfloat16, requires_grad=True)
+        PSGD([x], preconditioner=preconditioner, pairs="hessian", hvp="exact").step(lambda: (x * x).sum())
+        ((v, h),) = seen
+        assert v.dtype == h.dtype == torch.float32
+        assert torch.equal(h, 2 * v)
+
+    def test_a_rank_larger_than_a_bias(self) -> None:
+        model = Model()
+        optimizer = PSGD(model.params, 0.02, preconditioner=psgd("low_rank"))
+        run(model, optimizer, range(2))
+        assert optimizer.state[model.W]["W"].numel() == 2 * 6 * 6
+        assert optimizer.state[model.c]["W"].numel() == 2 * 2 * 2
+        assert optimizer.state_bytes() == taken(optimizer)
+
+    @pytest.mark.parametrize("pairs", ["whitening", "hessian"])
+    def test_an_empty_parameter_has_no_state(self, pairs: str) -> None:
+        empty, x = torch.ones((0, 3), requires_grad=True), torch.ones(2, requires_grad=True)
+        optimizer = PSGD([empty, x], lr=0.1, pairs=pairs)
+
+        def closure() -> Any:
+            optimizer.zero_grad()
+            loss = (x * x).sum() + empty.sum()
+            loss.backward()
+            return loss
+
+        optimizer.step(closure)
+        assert set(optimizer.state) == {x}
+        assert float(x.detach()[0]) < 1
+        assert optimizer.state_bytes() == taken(optimizer)
+
+
+class FailureOfClosure(Exception):
+    """What a closure raises."""
+
+
+class TestFailures:
+    """Whatever goes wrong does so before any parameter is moved."""
+
+    def test_the_second_call_of_a_closure(self) -> None:
+        model, calls = Model(), []
+        optimizer = PSGD(model.params, 0.1, pairs="hessian")
+        before = [x.detach().clone() for x in model.params]
+
+        def closure() -> Any:
+            calls.append(1)
+            if len(calls) == 2:
+                raise FailureOfClosure
+            optimizer.zero_grad()
+            loss = model.loss(0)
+            loss.backward()
+            return loss
+
+        with pytest.raises(FailureOfClosure):
+            optimizer.step(closure)
+        slopes = torch.autograd.grad(model.loss(0), model.params)
+        for x, old, g in zip(model.params, before, slopes, strict=True):
+            assert torch.equal(x, old)
+            assert x.grad is not None
+            assert torch.equal(x.grad, g)
+
+    @pytest.mark.parametrize("stale", [False, True])
+    def test_a_closure_that_forgets_backward(self, stale: bool) -> None:
+        model = Model()
+        optimizer, before = PSGD(model.params, 0.1, pairs="hessian"), model.W.detach().clone()
+        if stale:  # gradients of an earlier call
+            model.loss(0).backward()
+        with pytest.raises(TypeError, match="with hvp='difference' the closure must call backward"):
+            optimizer.step(lambda: model.loss(0))
+        assert torch.equal(model.W, before)
+
+    def test_sparse_gradients(self) -> None:
+        w, table = torch.ones(3, requires_grad=True), torch.nn.Embedding(5, 3, sparse=True)
+        optimizer = PSGD([("w", w), ("table", table.weight)], lr=0.1)
+        (table(torch.tensor([1, 2])) * w).sum().backward()
+        with pytest.raises(TypeError, match=r"no sparse gradients, but that of parameter 1 \('table'\) is"):
+            optimizer.step()
+        assert torch.equal(w, torch.ones(3))
+
+    def test_parameters(self) -> None:
+        x, z = torch.ones(2, requires_grad=True), torch.ones(2, dtype=torch.complex64, requires_grad=True)
+        with pytest.raises(
+            TypeError, match=r"parameter 1 must hold real floating-point numbers, got dtype .*complex64"
+        ):
+            PSGD([x, z])
+        optimizer = PSGD([x])
+        with pytest.raises(TypeError, match="parameter 1 must hold real"):
+            optimizer.add_param_group({"params": [z]})
+        assert len(optimizer.param_groups) == 1
+        with pytest.raises(ValueError, match=r"parameter 1: a state of kind 'dense' needs .* memory_limit=100"):
+            PSGD([x, torch.ones(9)], preconditioner=psgd("dense", memory_limit=100))
+
+    def test_another_preconditioner(self) -> None:
+        model = Model()
+        optimizer = PSGD(model.params, 0.02)
+        optimizer.param_groups[0]["preconditioner"] = psgd("diagonal")
+        run(model, optimizer, range(1))
+        assert optimizer.state[model.W]["q"].shape == (6,)
+        assert stored(optimizer)["param_groups"][0]["preconditioner"]["kind"] == "diagonal"
+        before = model.W.detach().clone()
+        optimizer.param_groups[0]["preconditioner"] = psgd("scaled")
+        with pytest.raises(ValueError, match=r"parameter 0 has a state of another preconditioner .* 'scaled'"):
+            run(model, optimizer, range(1))
+        assert torch.equal(model.W, before)
 
 
 class TestStored:
@@ -175,6 +297,30 @@ class TestStored:
             y = second.state[halves.W][key]
             assert x.dtype == y.dtype
             assert torch.equal(x, y)
+
+    def test_hooks_of_loading(self) -> None:
+        model, seen = Model(torch.bfloat16), []
+        first = PSGD(model.params)
+        run(model, first, range(2))
+        second = PSGD(model.params)
+        second.register_load_state_dict_post_hook(lambda o: seen.append(o.state[model.W]["count"].dtype))
+        second.load_state_dict(first.state_dict())
+        assert seen == [torch.int64]
+        third = PSGD(model.params)
+        third.register_load_state_dict_pre_hook(lambda _, s: {"state": {}, "param_groups": s["param_groups"]})
+        third.load_state_dict(first.state_dict())
+        assert not third.state
+        assert not third._optimizer_load_state_dict_post_hooks
+
+    def test_a_group_added_after_a_load(self) -> None:
+        model, late = Model(), torch.ones(2, requires_grad=True)
+        optimizer = PSGD(model.params, probability=0.5)
+        optimizer.load_state_dict(PSGD(model.params, seed=5, probability=0.25).state_dict())
+        with pytest.raises(ValueError, match="seed must be the same for all groups, 5, got 0"):
+            optimizer.add_param_group({"params": [late], "seed": 0})
+        optimizer.add_param_group({"params": [late]})
+        assert [group["seed"] for group in optimizer.param_groups] == [5, 5]
+        assert optimizer.param_groups[1]["probability"] == 0.25
 
     def test_copies(self) -> None:
         model = Model()
