@@ -139,6 +139,16 @@ class TestFit:
         assert not fit.converged
         assert fit.status is Status.MAX_STEPS
 
+    def test_what_a_stalled_fit_says(self) -> None:
+        with pytest.warns(eq.ConvergenceWarning, match="step is too large for this matrix. Lower the step"):
+            fit = fit_hessian(lambda v: v * v, np.ones(2), preconditioner=psgd("diagonal"), max_steps=12_000)
+        assert fit.status is Status.STALLED
+
+    def test_numbers_of_numpy(self) -> None:
+        fit = fit_hessian(lambda v: 2 * v, np.array(2.0), tol=1e-3)
+        assert fit.converged
+        assert float(fit.preconditioner.matvec(np.array(1.0))) == pytest.approx(0.5, abs=2e-3)
+
     def test_what_hvp_may_return(self) -> None:
         with pytest.raises(ValueError, match=r"hvp must return shape \(3,\), that of like, got \(2,\)"):
             fit_hessian(lambda v: v[:2], np.zeros(3))
@@ -152,6 +162,11 @@ class TestFit:
             fit_hessian(lambda v: v, np.zeros(3), preconditioner="dense")  # type: ignore[arg-type]
         with pytest.raises(ValueError, match="init must be a state of kind 'dense' for 3 numbers"):
             fit_hessian(lambda v: v, np.zeros(3), init=psgd().init(np.zeros(4)))
+        with pytest.raises(TypeError, match="init must hold numpy arrays of dtype float64, as like does"):
+            fit_hessian(lambda v: v, np.zeros(3), init=psgd().init(np.zeros(3, "f4")))
+        low = psgd("low_rank", rank=2)
+        with pytest.raises(ValueError, match="init must be a state of kind 'low_rank'"):
+            fit_hessian(lambda v: v, np.zeros(3), preconditioner=low, init=psgd("low_rank", rank=1).init(np.zeros(3)))
         with pytest.warns(eq.ConvergenceWarning):
             fit = fit_hessian(lambda v: v * np.nan, np.zeros(3))
         assert fit.status is Status.NOT_FINITE

@@ -44,11 +44,15 @@ def test_the_library_differentiates(array: Any) -> None:
     result = minimize(lambda x: x @ (M @ x) / 2 - c @ x, 0 * c, tol=1e-4)
     assert result.converged
     np.testing.assert_allclose(np.asarray(result.x), SOLUTION, atol=1e-2)
-    assert (result.nfev, result.njev, result.nhev) == (1, 2 * result.nit + 1, 0)
+    assert (result.nfev, result.njev, result.nhev) == (2, 2 * result.nit + 1, 0)
 
 
 def test_what_is_evaluated_is_counted() -> None:
-    calls = {"grad": 0, "hvp": 0}
+    calls = {"fun": 0, "grad": 0, "hvp": 0}
+
+    def fun(x: Any) -> Any:
+        calls["fun"] += 1
+        return x @ A @ x / 2 - b @ x
 
     def grad(x: Any) -> Any:
         calls["grad"] += 1
@@ -58,8 +62,8 @@ def test_what_is_evaluated_is_counted() -> None:
         calls["hvp"] += 1
         return A @ v
 
-    result = minimize(lambda x: x @ A @ x / 2 - b @ x, np.zeros(5), grad=grad, hvp=hvp)
-    assert (result.njev, result.nhev) == (calls["grad"], calls["hvp"])
+    result = minimize(fun, np.zeros(5), grad=grad, hvp=hvp)
+    assert (result.nfev, result.njev, result.nhev) == (calls["fun"], calls["grad"], calls["hvp"])
     assert result.success
     assert result.message == "The error is at or below the tolerance."
     assert float(result.fun) == pytest.approx(-b @ SOLUTION / 2)
@@ -101,6 +105,8 @@ def test_batches() -> None:
     )
     assert found.converged
     assert 32 <= found.nit < 2000
+    assert found.nfev == 1
+    assert isinstance(found.error, np.ndarray)
 
 
 def test_bad_input() -> None:
@@ -117,7 +123,7 @@ def test_bad_input() -> None:
         minimize(fun, np.zeros(2), grad=fun, momentum=1)
     with pytest.raises(ValueError, match="clip must be a number, a pair of numbers or None, got 3 numbers"):
         minimize(fun, np.zeros(2), grad=fun, clip=(1, 2, 3))  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="like must hold real floating"):
+    with pytest.raises(TypeError, match="x0 must hold real floating"):
         minimize(fun, np.zeros(2, int), grad=fun)
 
 
@@ -142,3 +148,58 @@ def test_a_start_for_another_run() -> None:
     first = minimize(lambda x: x @ A @ x, np.ones(5), grad=lambda x: 2 * A @ x, preconditioner=p)
     again = minimize(lambda x: x @ A @ x, np.ones(5), grad=lambda x: 2 * A @ x, preconditioner=p, init=first)
     assert again.nit < first.nit
+
+
+def test_numbers_of_numpy() -> None:
+    """Arrays of shape () become scalars as soon as numpy computes with them."""
+    result = minimize(lambda x: x * x, np.array(2.0), grad=lambda x: 2 * x, tol=1e-4)
+    assert result.converged
+    assert isinstance(result.x, np.ndarray)
+    assert abs(result.x) < 1e-4
+    result = minimize(
+        lambda x: x * x, np.array(2.0), grad=lambda x: 2 * x, hvp=lambda x, v: 2 * v, tol=1e-4, momentum=0.5
+    )
+    assert result.converged
+
+
+@pytest.mark.parametrize("rate", [lambda k: np.float64(0.5), lambda k: 0.5, lambda k: np.asarray(0.5), np.float32(0.5)])
+def test_a_learning_rate_does_not_widen(rate: Any) -> None:
+    result = minimize(
+        lambda x: x @ x, np.ones(3, "f4"), grad=lambda x: 2 * x, hvp=lambda x, v: 2 * v, learning_rate=rate, tol=1e-3
+    )
+    assert result.converged
+    assert result.x.dtype == np.float32
+
+
+def test_what_functions_may_return() -> None:
+    def run(fun: Any, **more: Any) -> Any:
+        return minimize(fun, np.ones(3), grad=lambda x: 2 * x, hvp=lambda x, v: 2 * v, **more)
+
+    with pytest.raises(ValueError, match=r"fun must return a number, got shape \(3,\)"):
+        run(lambda x: x)
+    with pytest.raises(ValueError, match=r"fun must return a number, got shape \(3,\)"):
+        minimize(lambda x: x, torch.ones(3))
+    with pytest.raises(TypeError, match="fun must return a number, got NoneType"):
+        run(lambda x: None)
+    with pytest.raises(TypeError, match="learning_rate must return a number, got str"):
+        run(lambda x: 0.0, learning_rate=lambda k: "fast")
+    with pytest.raises(ValueError, match=r"learning_rate must return a number, got shape \(3,\)"):
+        run(lambda x: 0.0, learning_rate=lambda k: np.ones(3))
+    with pytest.raises(TypeError, match=r"x0 must be an array .*, got list"):
+        minimize(lambda x: 0.0, [1.0, 2.0], grad=lambda x: x)  # type: ignore[type-var]
+    for nothing in (float("nan"), np.float64("nan"), np.array(np.inf)):
+        with pytest.warns(eq.ConvergenceWarning, match="fun is not finite at the last point"):
+            result = run(lambda x, nothing=nothing: nothing)
+        assert result.status is Status.NOT_FINITE
+        assert not result.converged
+
+
+def test_a_start_of_another_dtype_or_library() -> None:
+    def run(x: Any, init: Any) -> Any:
+        return minimize(lambda x: (x * x).sum(), x, grad=lambda x: 2 * x, init=init)
+
+    state = run(np.ones(3), None).state
+    with pytest.raises(TypeError, match="init must hold numpy arrays of dtype float32, as like does, got numpy arrays"):
+        run(np.ones(3, "f4"), state)
+    with pytest.raises(TypeError, match=r"init must hold torch arrays of dtype torch.float64, as like does, got numpy"):
+        run(torch.ones(3, dtype=torch.float64), state)

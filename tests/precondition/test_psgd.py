@@ -48,6 +48,7 @@ class TestChecks:
     def test_settings_of_another_type(self) -> None:
         with pytest.raises(TypeError, match="scale must be a number, got ndarray"):
             psgd(scale=np.ones(3))  # type: ignore[arg-type]
+        assert psgd(step=np.float32(0.5)) == psgd(step=np.float64(0.5)) == psgd(step=0.5)  # type: ignore[arg-type]
         with pytest.raises(TypeError, match="step must be a number, got str"):
             psgd(step="fast")  # type: ignore[arg-type]
         with pytest.raises(ValueError, match="half_life must be positive, got 0"):
@@ -98,6 +99,27 @@ class TestChecks:
         with pytest.raises(error, match=sentence):
             p.update(after(p), v, h)
 
+    def test_half_precision_pairs_are_looked_at(self) -> None:
+        p, bad = psgd(), np.array([0, 1, np.nan, 0, 0])
+        with pytest.raises(ValueError, match=r"h must be finite, got nan at index \(2,\)"):
+            p.update(p.init(np.zeros(5, "f4")), np.ones(5, "f4"), bad.astype("f2"))
+        with pytest.raises(ValueError, match=r"v must be finite, got nan at index \(2,\)"):
+            p.update(p.init(torch.zeros(5)), torch.tensor(bad, dtype=torch.bfloat16), torch.ones(5))
+        many = p.update(p.init(np.zeros(5, "f4")), np.full(5, 6e4, "f2"), np.full(5, 6e4, "f2"))
+        assert np.isfinite(many.Q).all()
+
+    def test_states_of_another_kind(self) -> None:
+        p, state = psgd("diagonal"), psgd().init(np.zeros(5))
+        for call in (
+            lambda: p.update(state, np.ones(5), np.ones(5)),
+            lambda: p.sweep(state, np.ones((1, 5)), np.ones((1, 5))),
+            lambda: p.apply(state, np.ones(5)),
+            lambda: p.apply_inverse(state, np.ones(5)),
+            lambda: p.to_dense(state),
+        ):
+            with pytest.raises(TypeError, match="state must be a DiagonalState, as kind='diagonal' has it, got Dense"):
+                call()
+
     def test_stacks_and_tensors(self) -> None:
         p = psgd("kronecker")
         state = p.init(np.zeros((3, 4)))
@@ -107,6 +129,11 @@ class TestChecks:
             p.sweep(state, np.ones((1, 3, 4)), np.ones((2, 3, 4)))
         with pytest.raises(ValueError, match=re.escape("g must have trailing axes (3, 4), got shape (3, 5)")):
             p.apply(state, np.zeros((3, 5)))
+        for shape in ((4, 3), (12,), (2, 6)):  # as many numbers, but not that tensor
+            for move in (p.apply, p.apply_inverse, p.operator(state).matvec):
+                if shape != (12,) or move.__name__ != "matvec":
+                    with pytest.raises(ValueError, match=re.escape("g must have trailing axes (3, 4), got shape")):
+                        move(state, np.zeros(shape)) if move.__name__ != "matvec" else move(np.zeros(shape))
         assert p.sweep(state, np.ones((0, 3, 4)), np.ones((0, 3, 4))) is state
 
     @pytest.mark.parametrize(
@@ -180,6 +207,15 @@ class TestFrameworks:
         state = p.update(state, None, torch.ones(3, dtype=torch.bfloat16))
         assert state.q.dtype == torch.float32
         assert p.apply(state, torch.ones(3, dtype=torch.float16)).dtype == torch.float16
+
+    def test_states_can_be_donated(self) -> None:
+        """No two arrays of a state are one."""
+        p = psgd("kronecker")
+        state, g = p.init(jnp.zeros((3, 4))), jnp.ones((3, 4))
+        places = [leaf.unsafe_buffer_pointer() for leaf in leaves(state)]
+        assert len(set(places)) == len(places)
+        update = jax.jit(lambda state, g: p.update(state, None, g), donate_argnums=0)
+        assert int(update(update(state, g), g).count) == 2
 
     def test_vmap_over_states(self) -> None:
         p = psgd("diagonal", damping=0.0)

@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from equipoise.backend import portable as portable_bodies
 from equipoise.precondition import Psgd, XmatState, psgd
-from equipoise.precondition.kronecker import norm_of
+from equipoise.precondition.kronecker import norm_of, sign_rows, signs_like
 from equipoise.record import leaves, map_arrays
 
 from ..backends import Case
@@ -141,6 +145,15 @@ class TestFormulas:
             X = rng.standard_normal((n, max(2, n // 3))) * np.arange(1, 1 + max(2, n // 3)) ** -spread
             true = np.linalg.norm(X @ X.T, 2)
             assert 0.6 * true <= norm_of(X @ X.T) <= true * (1 + 1e-12)
+        T = (X @ X.T).astype("f4")
+        for size in (1e-30, 1e-20, 1e20, 1e30):
+            assert norm_of(T * np.float32(size)) / size == pytest.approx(norm_of(T), rel=1e-4)
+
+    def test_the_signs_are_kept_and_the_same(self) -> None:
+        for T in (np.eye(5), np.eye(5, dtype="f4"), torch.eye(5)):
+            first = sign_rows(T)
+            assert sign_rows(T) is first
+            np.testing.assert_array_equal(np.asarray(first), np.asarray(signs_like(jnp.eye(5))))
 
     def test_factors_are_brought_to_one_size(self) -> None:
         p, rng = clean("kronecker"), np.random.default_rng(0)
@@ -296,6 +309,41 @@ class TestStates:
                 continue
             P = p.to_dense(p.update(p.init(like), None, 1e30 * g))
             np.testing.assert_allclose(P, start / np.mean((1e30 * g) ** 4) ** 0.25, rtol=1e-6, atol=1e-40)
+
+    def test_automatic_scale_is_found_once(self) -> None:
+        """A first pair that is skipped as unsound has set the scale all the same."""
+        p = psgd("dense", form="eq", scale="auto", step=5.0, damping=0.0)
+        v, h = np.eye(4)[:2]
+        once = p.update(p.init(np.zeros(4)), v, 1e-3 * h)
+        assert np.array_equal(once.Q, once.Q[0, 0] * np.eye(4))
+        assert once.Q[0, 0] != 1
+        assert np.array_equal(p.update(once, v, 1e-3 * h).Q, once.Q)
+
+    @pytest.mark.parametrize(("kind", "form"), KINDS[:8])
+    @pytest.mark.parametrize("portable", [False, True])
+    def test_one_large_pair_does_no_harm(self, kind: str, form: str, portable: bool) -> None:
+        """In float32, whatever the spike: its squares leave the range of numbers from 1.8e19 on."""
+        if portable and (kind != "dense" or form not in ("eq", "quad")):
+            return
+        p, rng = clean(kind, form), np.random.default_rng(0)
+        V, H = rng.standard_normal((2, 6, 5, 5)).astype("f4")
+        with portable_bodies() if portable else nullcontext(), np.errstate(all="ignore"):
+            start = p.sweep(p.init(np.zeros((5, 5), "f4")), V[:5], H[:5])
+            for spike in (1e3, 3e9, 5e9, 1e12, 1e15, 1e18, 1e30, 1e-25):
+                for v in (V[5], None)[: 1 if form == "eq" else 2]:
+                    state = p.update(start, v, (spike * H[5]).astype("f4"))
+                    assert all(np.isfinite(x).all() for x in leaves(state)), (spike, v is None)
+                    P = p.to_dense(state)
+                    assert np.abs(P).max() < 2 * np.abs(p.to_dense(start)).max(), (spike, v is None)
+                state = p.update(start, (spike * V[5]).astype("f4"), H[5])
+                assert all(np.isfinite(x).all() for x in leaves(state)), spike
+
+    @pytest.mark.parametrize(("kind", "form"), KINDS)
+    def test_pairs_whose_squares_are_zero(self, kind: str, form: str) -> None:
+        p = clean(kind, form)
+        with np.errstate(all="ignore"):
+            state = p.update(p.init(np.zeros(SHAPE)), np.full(SHAPE, 1e-170), np.full(SHAPE, 1e-170))
+        assert np.isfinite(p.to_dense(state)).all()
 
     def test_damping_is_the_same_however_pairs_come(self) -> None:
         p = psgd(damping=0.5)

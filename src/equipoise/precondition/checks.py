@@ -5,11 +5,23 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from ..arrays import is_floating, library, namespace, shape_text
 from ..backend import of
 from ..checks import check_finite, check_mask, values
 
-__all__ = ["check_like", "check_memory", "check_number", "check_pair", "check_whole", "check_word", "is_half", "taken"]
+__all__ = [
+    "as_array",
+    "check_like",
+    "check_memory",
+    "check_number",
+    "check_pair",
+    "check_whole",
+    "check_word",
+    "is_half",
+    "taken",
+]
 
 
 def check_word(name: str, word: Any, known: tuple[str, ...]) -> None:
@@ -20,7 +32,7 @@ def check_word(name: str, word: Any, known: tuple[str, ...]) -> None:
 
 def check_number(name: str, x: Any, demand: str, low: float, high: float = math.inf, *, closed: bool = True) -> float:
     """A plain number in [low, high), or in (low, high): settings are compared and hashed, which arrays are not."""
-    if isinstance(x, bool) or not isinstance(x, (int, float)):
+    if isinstance(x, bool) or not isinstance(x, (int, float, np.integer, np.floating)):
         raise TypeError(f"{name} must be a number, got {type(x).__name__}")
     if not (low <= x < high) or (x == low and not closed):
         raise ValueError(f"{name} must be {demand}, got {x}")
@@ -50,16 +62,16 @@ def check_numbers(name: str, x: Any) -> None:
         raise TypeError(f"{name} must hold real floating-point numbers, got dtype {x.dtype}; convert it first")
 
 
-def check_like(like: Any) -> None:
+def check_like(like: Any, name: str = "like") -> None:
     """An array that a state can be made beside."""
-    check_numbers("like", like)
+    check_numbers(name, like)
     if is_half(like):
         raise ValueError(
-            f"like holds {like.dtype}, in which no preconditioner can be fitted; pass it as float32: pairs and "
+            f"{name} holds {like.dtype}, in which no preconditioner can be fitted; pass it as float32: pairs and "
             "gradients may stay as they are"
         )
     if math.prod(like.shape) == 0:
-        raise ValueError(f"like must not be empty, got shape {shape_text(like)}")
+        raise ValueError(f"{name} must not be empty, got shape {shape_text(like)}")
 
 
 def check_memory(needed: int, limit: int | None, kind: str, others: dict[str, int]) -> None:
@@ -84,8 +96,8 @@ def check_pair(name: str, x: Any, shape: tuple[int, ...] | None, size: int, rows
         )
         raise ValueError(f"{name} must have {expected}, got shape {shape_text(x)}")
     check_dtype(name, x, beside)
-    seen = values(x)
-    if seen is not None and not is_half(x):
+    seen = values(taken(x, beside))  # a sum of half-precision numbers overflows soon
+    if seen is not None:
         check_finite(name, seen)
 
 
@@ -98,6 +110,11 @@ def check_dtype(name: str, x: Any, beside: Any) -> None:
     """The dtype of the state, or a half one."""
     if x.dtype != beside.dtype and not is_half(x):
         raise TypeError(f"{name} must have the dtype of the state, {beside.dtype}, got {x.dtype}; convert it first")
+
+
+def as_array(x: Any, beside: Any) -> Any:
+    """What a function gave; numpy computes scalars of arrays of shape (), which are taken as such arrays."""
+    return namespace(beside).asarray(x) if isinstance(x, np.generic) and library(beside) == "numpy" else x
 
 
 def taken(x: Any, beside: Any) -> Any:

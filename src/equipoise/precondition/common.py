@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..arrays import like, namespace
+from ..arrays import library, like, namespace
 from ..backend import of
 from ..iterate import repeat
 from ..record import map_arrays, record
@@ -18,6 +18,9 @@ __all__ = [
     "Pairs",
     "chosen",
     "dot",
+    "finite",
+    "floored",
+    "known",
     "matmul",
     "narrow",
     "over_pairs",
@@ -54,7 +57,8 @@ def pair_of(pairs: Pairs, k: Any) -> tuple[Any, Any, Any]:
 
     def row(x: Any) -> Any:
         xp = namespace(x)
-        return xp.reshape(xp.take(x, k, axis=0), tuple(x.shape[1:]))
+        chosen_ = x if x.shape[0] == 1 else xp.take(x, k, axis=0)
+        return xp.reshape(chosen_, tuple(x.shape[1:]))
 
     return None if pairs.V is None else row(pairs.V), row(pairs.H), row(pairs.steps)
 
@@ -86,14 +90,37 @@ def wide_dtype(xp: Any) -> Any:
 
 def wide(x: Any, beside: Any) -> Any:
     """`x`, an array or what numpy reduces one to, in float64 where the library of `beside` has it."""
-    xp = namespace(beside)
-    return xp.astype(xp.asarray(x), wide_dtype(xp), copy=False)
+    return cast(x, wide_dtype(namespace(beside)), beside)
 
 
 def narrow(x: Any, beside: Any) -> Any:
     """A number of :func:`wide` in the dtype of `beside`."""
+    return cast(x, beside.dtype, beside)
+
+
+def cast(x: Any, dtype: Any, beside: Any) -> Any:
+    """An array, or what numpy reduces one to, in a dtype: no call where it has it already."""
     xp = namespace(beside)
-    return xp.astype(xp.asarray(x), beside.dtype, copy=False)
+    x = x if library(x) else xp.asarray(x)
+    return x if x.dtype == dtype else xp.astype(x, dtype)
+
+
+def known(x: Any) -> Any:
+    """A view of an array whose values can be read at no cost, or None: on a device, or under a transformation."""
+    backend = of(x)
+    return x if backend.name == "numpy" else backend.borrow(x)
+
+
+def floored(x: Any) -> Any:
+    """x, and 1 where x is not positive: what can be divided by."""
+    xp = namespace(x)
+    return xp.where(x > 0, x, xp.ones_like(x))
+
+
+def finite(x: Any) -> Any:
+    """Whether every entry is."""
+    xp = namespace(x)
+    return xp.all(xp.isfinite(x))
 
 
 def smoothed(L: Any, ell: Any, smoothing: Any) -> Any:

@@ -4,6 +4,9 @@
 triangle of a difference of two rank-one matrices: row i of ``triu(a a^T) Q`` is a_i times the sum of a_j Q_j over
 j >= i, one cumulative sum. "quad" keeps Q symmetric and makes a symmetric change of rank four. "qeq" and "procrustes"
 let Q be any matrix; the latter turns it towards a symmetric one at every step.
+
+Vectors are divided by the root of the bound L before they are multiplied, so that all is of the size of Q: squares of
+what a finite pair gives may leave the range of float32.
 """
 
 from __future__ import annotations
@@ -13,7 +16,21 @@ from typing import Any
 from ..arrays import like, namespace
 from ..kernel import kernel
 from ..triangular import solve_upper
-from .common import Pairs, chosen, dot, matmul, narrow, over_pairs, pair_of, safe_share, smoothed, square, useful
+from .common import (
+    Pairs,
+    chosen,
+    dot,
+    finite,
+    floored,
+    matmul,
+    narrow,
+    over_pairs,
+    pair_of,
+    safe_share,
+    smoothed,
+    square,
+    useful,
+)
 from .states import DenseState
 
 __all__ = ["FORMS", "apply", "apply_inverse", "start", "swept"]
@@ -67,9 +84,9 @@ def eq_step(carry: Any, pairs: Pairs) -> Any:
     b = solve_upper(Q, v[:, None], transpose=True)[:, 0]
     ell = square(a) + square(b)
     bound = smoothed(L, ell, pairs.smoothing)
-    mu = narrow(safe_share(step, bound), Q)
-    new = Q - mu * (a[:, None] * sums_from(a, Q) - b[:, None] * sums_from(b, Q))
-    ok = useful(v, h) & xp.isfinite(bound) & xp.all(xp.linalg.diagonal(new) > 0)
+    a, b = scaled(a, bound), scaled(b, bound)
+    new = Q - narrow(step, Q) * (a[:, None] * sums_from(a, Q) - b[:, None] * sums_from(b, Q))
+    ok = counts(v, h, bound, new) & xp.all(xp.linalg.diagonal(new) > 0)
     return k + 1, chosen(ok, (new, bound), (Q, L))
 
 
@@ -96,19 +113,27 @@ def quad_step(carry: Any, pairs: Pairs) -> Any:
     v, h, step = pair_of(pairs, k)
     a = matmul(Q, matmul(Q, h))
     bound = smoothed(L, bound_of(a, v), pairs.smoothing)
-    m = narrow(safe_share(step, bound), Q) / 2
+    m, a = narrow(step, Q) / 2, scaled(a, bound)
     ca = matmul(Q, a)
     if v is None:  # v v^T becomes I
-        pa = (1 + m) * ca - m * dot(ca, a) * a
-        x = (m / 2) * ((1 + m) * ca + pa)
-        new = (1 + m) * (1 + m) * Q - symmetric(a, x)
+        grows = 1 + narrow(safe_share(step, bound), Q) / 2
+        pa = grows * ca - m * dot(ca, a) * a
+        x = (m / 2) * (grows * ca + pa)
+        new = grows * grows * Q - symmetric(a, x)
     else:
-        cv = matmul(Q, v)
-        pa = ca - m * (dot(ca, a) * a - dot(cv, a) * v)
-        pv = cv - m * (dot(ca, v) * a - dot(cv, v) * v)
-        x, y = (m / 2) * (ca + pa), (m / 2) * (cv + pv)
-        new = Q - (symmetric(a, x) - symmetric(v, y))
-    return k + 1, chosen(counts(v, h, bound), (new, bound), (Q, L))
+        b = scaled(v, bound)
+        cb = matmul(Q, b)
+        pa = ca - m * (dot(ca, a) * a - dot(cb, a) * b)
+        pb = cb - m * (dot(ca, b) * a - dot(cb, b) * b)
+        x, y = (m / 2) * (ca + pa), (m / 2) * (cb + pb)
+        new = Q - (symmetric(a, x) - symmetric(b, y))
+    return k + 1, chosen(counts(v, h, bound, new), (new, bound), (Q, L))
+
+
+def scaled(x: Any, bound: Any) -> Any:
+    """x divided by the root of the bound."""
+    xp = namespace(x)
+    return x / floored(narrow(xp.sqrt(bound), x))
 
 
 def symmetric(a: Any, x: Any) -> Any:
@@ -122,9 +147,9 @@ def bound_of(a: Any, v: Any) -> Any:
     return square(a) + (1.0 if v is None else square(v))
 
 
-def counts(v: Any, h: Any, bound: Any) -> Any:
-    """Whether the pair is taken."""
-    return useful(v, h) & namespace(h).isfinite(bound)
+def counts(v: Any, h: Any, bound: Any, new: Any) -> Any:
+    """Whether the pair is taken: neither side is zero, and what comes of it is finite."""
+    return useful(v, h) & namespace(h).isfinite(bound) & finite(new)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -143,10 +168,15 @@ def qeq_step(carry: Any, pairs: Pairs) -> Any:
     v, h, step = pair_of(pairs, k)
     a = matmul(namespace(Q).matrix_transpose(Q), matmul(Q, h))
     bound = smoothed(L, bound_of(a, v), pairs.smoothing)
-    mu = narrow(safe_share(step, bound), Q)
-    curved = matmul(Q, a)[:, None] * a[None, :]
-    flat = Q if v is None else matmul(Q, v)[:, None] * v[None, :]
-    return k + 1, chosen(counts(v, h, bound), (Q - mu * (curved - flat), bound), (Q, L))
+    mu, a = narrow(step, Q), scaled(a, bound)
+    curved = mu * (matmul(Q, a)[:, None] * a[None, :])
+    if v is None:
+        flat = narrow(safe_share(step, bound), Q) * Q
+    else:
+        b = scaled(v, bound)
+        flat = mu * (matmul(Q, b)[:, None] * b[None, :])
+    new = Q - (curved - flat)
+    return k + 1, chosen(counts(v, h, bound, new), (new, bound), (Q, L))
 
 
 @kernel("precondition.dense_procrustes_sweep")
@@ -162,10 +192,15 @@ def procrustes_step(carry: Any, pairs: Pairs) -> Any:
     Qt = namespace(Q).matrix_transpose(Q)
     a = matmul(Qt, matmul(Q, h))
     bound = smoothed(L, bound_of(a, v), pairs.smoothing)
-    mu = narrow(safe_share(step, bound), Q)
-    curved = a[:, None] * matmul(Qt, a)[None, :]
-    flat = Q if v is None else v[:, None] * matmul(Qt, v)[None, :]
-    return k + 1, chosen(counts(v, h, bound), (turned(Q - mu * (curved - flat)), bound), (Q, L))
+    mu, a = narrow(step, Q), scaled(a, bound)
+    curved = mu * (a[:, None] * matmul(Qt, a)[None, :])
+    if v is None:
+        flat = narrow(safe_share(step, bound), Q) * Q
+    else:
+        b = scaled(v, bound)
+        flat = mu * (b[:, None] * matmul(Qt, b)[None, :])
+    new = turned(Q - (curved - flat))
+    return k + 1, chosen(counts(v, h, bound, new), (new, bound), (Q, L))
 
 
 def turned(Q: Any) -> Any:

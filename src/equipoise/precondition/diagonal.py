@@ -82,17 +82,17 @@ def squares(q: Any, v: Any, h: Any) -> tuple[Any, Any]:
 def diagonal_step(carry: Any, pairs: Pairs) -> Any:
     """One pair."""
     v, h, _ = pair_of(pairs, carry[0])
-    return moved(carry, pairs, *squares(carry[1][0], v, h))
+    return number_moved(carry, pairs, *squares(carry[1][0], v, h))
 
 
 def scaled_step(carry: Any, pairs: Pairs) -> Any:
     """One pair."""
     v, h, _ = pair_of(pairs, carry[0])
     xp = namespace(h)
-    return moved(carry, pairs, *(xp.asarray(xp.mean(x)) for x in squares(carry[1][0], v, h)))
+    return number_moved(carry, pairs, *(xp.asarray(xp.mean(x)) for x in squares(carry[1][0], v, h)))
 
 
-def moved(carry: Any, pairs: Pairs, a: Any, b: Any) -> Any:
+def number_moved(carry: Any, pairs: Pairs, a: Any, b: Any) -> Any:
     """The relative step that both have."""
     k, (q, L) = carry
     v, h, step = pair_of(pairs, k)

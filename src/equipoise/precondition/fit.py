@@ -12,8 +12,8 @@ from ..boundary import public
 from ..checks import check_limits, check_tol
 from ..iterate import iterate, repeat
 from ..record import Opaque, leaves, map_arrays, plain, record, static
-from ..result import report, settle
-from .checks import check_like, check_whole, taken
+from ..result import Status, report, settle
+from .checks import as_array, check_like, check_whole, taken
 from .draws import Purpose, normals
 from .kinds import KINDS, shape_of, size_of
 from .moving import advanced
@@ -24,9 +24,10 @@ __all__ = ["fit_hessian"]
 
 CHUNK = 128  # products that are held at a time
 PATIENCE = 5000  # pairs without a new least error
+STALLED = f"The error found no new minimum for {PATIENCE} pairs or more: the step is too large for this matrix."
 ADVICE = (
-    "Lower the step of the preconditioner or rescale the problem; take form='eq' for condition numbers above 100, and "
-    "an Annealed step where H is indefinite or its products are noisy."
+    "Lower the step of the preconditioner or rescale the problem; take form='eq', or 'procrustes' with step=0.1, for "
+    "condition numbers above 100, and an Annealed step where H is indefinite or its products are noisy."
 )
 
 
@@ -58,9 +59,9 @@ def fit_hessian(
     """Fit P to |H|^{-1} from products with H at normal vectors.
 
     Take it for a matrix that is only known by its products, noisy ones too, to precondition a solver or to start an
-    optimizer. Do not take it for a matrix that can be factorised, nor for a condition number of 1e4 or more, which no
-    form reaches. For a definite H the error falls to rounding (with ``damping=0``; else to about that); for an
-    indefinite one, or products with noise, it hovers above zero unless the step falls as :class:`Annealed` does.
+    optimizer. Do not take it for a matrix that can be factorised, nor for a condition number of 1e4 or more, of which
+    :func:`psgd` says what came. For a definite H the error falls to rounding (with ``damping=0``; else to about that);
+    for an indefinite one, or products with noise, it hovers above zero unless the step falls as :class:`Annealed` does.
 
     Parameters
     ----------
@@ -123,7 +124,7 @@ def fit_hessian(
     tol = check_tol(tol, like, 1e-6, 2e-5)
     check_limits(tol, max_steps, check_every)
     like = of(like).stop_gradient(like)
-    state = begun(p, like, init, rng)
+    state = given_or_new(p, like, init, rng)
     task = Task(Opaque(hvp), like, p, int(probes))
     every = int(check_every) if check_every else 100
     run = iterate(
@@ -144,7 +145,8 @@ def fit_hessian(
     result: HessianFit[Array_] = HessianFit(
         error, run.steps, settle(error, tol, run.code), run.history, p.operator(state), state, hvps
     )
-    report(result, "precondition.fit_hessian", tol, ADVICE)
+    reason = STALLED if result.status is Status.STALLED else ""
+    report(result, "precondition.fit_hessian", tol, ADVICE, reason=reason)
     return result
 
 
@@ -154,14 +156,21 @@ def check_psgd(p: Any) -> None:
         raise TypeError(f"preconditioner must be what psgd() returns, got {type(p).__name__}")
 
 
-def begun(p: Psgd, like: Any, init: Any, rng: Any) -> Any:
+def given_or_new(p: Psgd, like: Any, init: Any, rng: Any) -> Any:
     """A new state, or a given one that fits."""
     fresh = p.init(like, rng=rng)
     if init is None:
         return fresh
     state = getattr(init, "state", init)
-    if type(state) is not type(fresh) or size_of(state) != size_of(fresh) or shape_of(state) != shape_of(fresh):
+    same = type(state) is type(fresh) and size_of(state) == size_of(fresh)
+    if not same or [tuple(x.shape) for x in leaves(state)] != [tuple(x.shape) for x in leaves(fresh)]:
         raise ValueError(f"init must be a state of kind {p.kind!r} for {size_of(fresh)} numbers, or a result with one")
+    found, expected = leaves(state)[0], leaves(fresh)[0]
+    if library(found) != library(expected) or found.dtype != expected.dtype:
+        raise TypeError(
+            f"init must hold {library(expected)} arrays of dtype {expected.dtype}, as like does, "
+            f"got {library(found)} arrays of dtype {found.dtype}"
+        )
     return state
 
 
@@ -198,6 +207,7 @@ def products(task: Task, V: Any) -> Any:
 
 def answer(h: Any, V: Any) -> Any:
     """What hvp gave, if it is one vector of the same kind."""
+    h = as_array(h, V)
     if not library(h):
         raise TypeError(f"hvp must return an array, got {type(h).__name__}")
     namespace(h, V)

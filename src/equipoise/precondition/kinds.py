@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 from ..arrays import namespace
 from . import dense, diagonal, kronecker, low_rank
 from .common import Pairs
-from .states import KroneckerState
+from .states import DenseState, DiagonalState, KroneckerState, LowRankState, ScaledState, XmatState
 
-__all__ = ["FORMS", "KINDS", "Kind", "rescaled", "shape_of", "size_of"]
+__all__ = ["FORMS", "KINDS", "Kind", "check_state", "rescaled", "shape_of", "size_of"]
 
 FORMS = ("eq", "quad", "procrustes", "qeq")
 
@@ -22,8 +22,8 @@ class Kind(NamedTuple):
 
     ``start(p, like, L, count, seed)`` gives a state, ``sweep(p, state, pairs)`` the next one but for its count;
     ``apply(p, state, G)`` and ``inverse(p, state, G)`` take a stack of vectors; ``words(p, shape)`` counts the floating
-    numbers of a state. `drawn` says that v cannot be integrated out, `forms` that the kind has forms, and `moments` how
-    many bounds there are, if not one.
+    numbers of a state, of which `state` is the class. `needs_v` says that v cannot be integrated out, `forms` that the
+    kind has forms, and `moments` how many bounds there are, if not one.
     """
 
     start: Callable[..., Any]
@@ -31,7 +31,8 @@ class Kind(NamedTuple):
     apply: Callable[..., Any]
     inverse: Callable[..., Any]
     words: Callable[..., int]
-    drawn: bool = False
+    state: type
+    needs_v: bool = False
     forms: bool = False
     moments: int = 0
 
@@ -78,6 +79,7 @@ KINDS: dict[str, Kind] = {
         lambda p, state, G: dense.apply(state, G, form=p.form),
         lambda p, state, G: dense.apply_inverse(state, G, form=p.form),
         lambda p, shape: math.prod(shape) ** 2,
+        DenseState,
         forms=True,
     ),
     "kronecker": Kind(
@@ -86,6 +88,7 @@ KINDS: dict[str, Kind] = {
         lambda p, state, G: kronecker.apply(state, G, form=p.form),
         lambda p, state, G: kronecker.apply_inverse(state, G, form=p.form),
         kronecker_words,
+        KroneckerState,
         forms=True,
     ),
     "low_rank": Kind(
@@ -94,7 +97,8 @@ KINDS: dict[str, Kind] = {
         lambda p, state, G: low_rank.apply(state, G),
         lambda p, state, G: low_rank.apply_inverse(state, G),
         lambda p, shape: math.prod(shape) * (2 * p.rank + 1),
-        drawn=True,
+        LowRankState,
+        needs_v=True,
         moments=3,
     ),
     "xmat": Kind(
@@ -103,7 +107,8 @@ KINDS: dict[str, Kind] = {
         lambda p, state, G: diagonal.apply_xmat(state, G),
         lambda p, state, G: diagonal.apply_inverse_xmat(state, G),
         lambda p, shape: 2 * math.prod(shape),
-        drawn=True,
+        XmatState,
+        needs_v=True,
     ),
     "diagonal": Kind(
         lambda p, *args: diagonal.start_diagonal(*args),
@@ -111,6 +116,7 @@ KINDS: dict[str, Kind] = {
         lambda p, state, G: diagonal.apply_diagonal(state, G),
         lambda p, state, G: diagonal.apply_inverse_diagonal(state, G),
         lambda p, shape: math.prod(shape),
+        DiagonalState,
     ),
     "scaled": Kind(
         lambda p, *args: diagonal.start_scaled(*args),
@@ -118,8 +124,16 @@ KINDS: dict[str, Kind] = {
         lambda p, state, G: diagonal.apply_diagonal(state, G),
         lambda p, state, G: diagonal.apply_inverse_diagonal(state, G),
         lambda p, shape: 1,
+        ScaledState,
     ),
 }
+
+
+def check_state(p: Any, state: Any) -> None:
+    """A state of the kind of the settings."""
+    expected = KINDS[p.kind].state
+    if type(state) is not expected:
+        raise TypeError(f"state must be a {expected.__name__}, as kind={p.kind!r} has it, got {type(state).__name__}")
 
 
 def shape_of(state: Any) -> tuple[int, ...] | None:

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import like, namespace
+from ..arrays import library, like, namespace
 from ..kernel import kernel
 from ..random import signs, words_of
 from ..triangular import solve_upper
-from .common import Pairs, chosen, matmul, narrow, over_pairs, pair_of, safe_share, smoothed, useful, wide
+from .common import Pairs, chosen, finite, floored, known, matmul, narrow, over_pairs, pair_of, smoothed, useful, wide
 from .dense import turned
 from .states import KroneckerState
 
@@ -42,7 +42,8 @@ def start(
         * (xp.ones((n,), **like(like_)) if is_diagonal(n, numel, max_dense, max_skew) else xp.eye(n, **like(like_)))
         for n in shape
     )
-    return KroneckerState(factors, (L,) * len(shape), count, seed)
+    bounds = tuple(xp.zeros_like(L) for _ in shape)  # arrays of their own: one that is there twice cannot be donated
+    return KroneckerState(factors, bounds, count, seed)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -123,19 +124,17 @@ def kronecker_sweep(Qs: tuple[Any, ...], pairs: Pairs, Ls: tuple[Any, ...], coun
 def eq_step(carry: Any, pairs: Pairs) -> Any:
     """Q_i -= mu_i triu(T1 - T2) Q_i, with the Gram matrices of A = Q h and B = Q^{-T} v."""
     k, (Qs, _, _) = carry
-    v, h, _ = pair_of(pairs, k)
-    h = shaped(h, Qs)
-    A, B = multiplied(Qs, h), divided(Qs, shaped(v, Qs), transpose=True, upper=True)
-    return moved(carry, pairs, A, B, eq_change)
+    pair = pair_of(pairs, k)
+    A, B = multiplied(Qs, pair[1]), divided(Qs, pair[0], transpose=True, upper=True)
+    return factors_moved(carry, pairs, pair, (A, B), eq_change)
 
 
 def straight_step(carry: Any, pairs: Pairs, change: Any) -> Any:
     """The same of A = P h and B = v, in the other forms."""
     k, (Qs, _, _) = carry
-    v, h, _ = pair_of(pairs, k)
-    h = shaped(h, Qs)
-    A = multiplied(Qs, multiplied(Qs, h), transpose=True)
-    return moved(carry, pairs, A, None if v is None else shaped(v, Qs), change)
+    pair = pair_of(pairs, k)
+    A = multiplied(Qs, multiplied(Qs, pair[1]), transpose=True)
+    return factors_moved(carry, pairs, pair, (A, pair[0]), change)
 
 
 def quad_step(carry: Any, pairs: Pairs) -> Any:
@@ -156,25 +155,22 @@ def procrustes_step(carry: Any, pairs: Pairs) -> Any:
 STEPS = {"quad": quad_step, "qeq": qeq_step, "procrustes": procrustes_step}
 
 
-def shaped(x: Any, Qs: tuple[Any, ...]) -> Any:
-    """A number as a tensor with one axis."""
-    return namespace(x).reshape(x, (1,)) if x.ndim == 0 else x
+def factors_moved(carry: Any, pairs: Pairs, pair: Any, tensors: Any, change: Any) -> Any:
+    """One pair for all factors; B is None where v is integrated out.
 
-
-def moved(carry: Any, pairs: Pairs, A: Any, B: Any, change: Any) -> Any:
-    """One pair for all factors; B is None where v is integrated out."""
-    k, (Qs, Ls, count) = carry
-    v, h, step = pair_of(pairs, k)
+    T1 - T2 is divided by its bound first: with the factor step / L apart, both could leave the range of float32.
+    """
+    (k, (Qs, Ls, count)), (v, h, step), (A, B) = carry, pair, tensors
     xp = namespace(A)
-    ok, new = useful(v, h), []
+    mu, ok, new = narrow(step, A), useful(v, h), []
     for axis, (Q, L) in enumerate(zip(Qs, Ls, strict=True)):
         T1, T2 = gram(A, axis, Q), expected(A, axis, Q) if B is None else gram(B, axis, Q)
         bound = smoothed(L, wide(norm_of(T1 + T2), A), pairs.smoothing)
-        mu = narrow(safe_share(step, bound), Q)
-        moving = Q * (1 - mu * (T1 - T2)) if Q.ndim == 1 else change(Q, T1 - T2, mu)
-        diagonal = moving if Q.ndim == 1 else xp.linalg.diagonal(moving)
-        sound = diagonal > 0 if change is eq_change or Q.ndim == 1 else xp.isfinite(diagonal)
-        ok = ok & xp.isfinite(bound) & xp.all(sound)
+        E = (T1 - T2) / floored(narrow(bound, Q))
+        moving = Q * (1 - mu * E) if Q.ndim == 1 else change(Q, E, mu)
+        ok = ok & xp.isfinite(bound) & finite(moving)
+        if change is eq_change or Q.ndim == 1:
+            ok = ok & xp.all((moving if Q.ndim == 1 else xp.linalg.diagonal(moving)) > 0)
         new.append((moving, bound))
     Qs, Ls = chosen(ok, (tuple(Q for Q, _ in new), tuple(L for _, L in new)), (Qs, Ls))
     count = xp.asarray(count + 1)
@@ -222,12 +218,14 @@ def norm_of(T: Any) -> Any:
     """The spectral norm of a positive T, from below; of a diagonal one its largest entry.
 
     Two rounds of power iteration with 32 rows: that of T of the largest norm, to which vectors of random signs are
-    added, each with the sign that does not cancel it.
+    added, each with the sign that does not cancel it. T is divided by its largest entry meanwhile, whose square may not
+    be a number of its dtype.
     """
     xp = namespace(T)
     if T.ndim == 1:
         return xp.asarray(xp.max(T))
-    n = T.shape[0]
+    n, high = T.shape[0], floored(xp.asarray(xp.max(xp.abs(T))))
+    T = T / high
     largest = xp.argmax(xp.sum(T * T, axis=1))
     row = xp.reshape(xp.take(T, xp.reshape(largest, (1,)), axis=0), (n,))
     row = row / floored(xp.asarray(xp.sqrt(xp.sum(row * row))))
@@ -238,17 +236,28 @@ def norm_of(T: Any) -> Any:
     for _ in range(ROUNDS):
         X = matmul(X / floored(size)[:, None], T)
         size = xp.sqrt(xp.sum(X * X, axis=1))
-    return xp.asarray(xp.max(size))
-
-
-def floored(x: Any) -> Any:
-    """x, and 1 for 0."""
-    xp = namespace(x)
-    return xp.where(x > 0, x, xp.ones_like(x))
+    return xp.asarray(xp.max(size) * high)
 
 
 def sign_rows(T: Any) -> Any:
-    """32 rows of signs, the same at every call."""
+    """32 rows of signs, the same at every call: kept where they are arrays, made anew inside a transformation."""
+    if library(T) == "jax":
+        return signs_like(T)
+    place = like(T)
+    key = (library(T), T.shape[0], str(T.dtype), str(place["device"]))
+    if key not in KEPT:
+        made = signs_like(T)
+        if "." in type(made).__module__:  # not an array of the library itself, as torch's without values
+            return made
+        KEPT[key] = made
+    return KEPT[key]
+
+
+KEPT: dict[tuple[str, int, str, str], Any] = {}
+
+
+def signs_like(T: Any) -> Any:
+    """The rows themselves, of the length, dtype and device of T."""
     xp, n = namespace(T), T.shape[0]
     wide_ = "int64" in xp.__array_namespace_info__().dtypes(kind="signed integer")
     place = {**like(T), "dtype": xp.int64 if wide_ else xp.int32}
@@ -263,7 +272,9 @@ def equalised(Qs: tuple[Any, ...], count: Any) -> tuple[Any, ...]:
     """The factors, every hundredth time all of one largest entry, their geometric mean."""
     if len(Qs) == 1:
         return Qs
-    xp = namespace(*Qs)
+    xp, seen = namespace(*Qs), known(count)
+    if seen is not None and seen % EQUALISE != 0:
+        return Qs
     sizes = [xp.asarray(xp.max(xp.abs(Q))) for Q in Qs]
     logs = sum(xp.log(size) for size in sizes[1:]) + xp.log(sizes[0])
     mean = xp.exp(logs / len(Qs))

@@ -6,18 +6,20 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from ..arrays import A as Array_
-from ..arrays import library, like, namespace, shape_text
+from ..arrays import is_floating, library, like, namespace, shape_text
 from ..backend import of
 from ..boundary import public
-from ..checks import check_limits
+from ..checks import check_limits, values
 from ..iterate import Options, iterate, python_loop, stepwise
 from ..record import Opaque, map_arrays, plain, record, static
 from ..result import Status, report, settle
-from .checks import check_like, check_number
+from .checks import as_array, check_like, check_number
 from .common import narrow
 from .draws import whole
-from .fit import begun, check_psgd
+from .fit import check_psgd, given_or_new
 from .optimizer import Clip, check_clip, check_momentum, directed, drawn, refreshed
 from .psgd import Psgd, psgd
 from .result import MinimizeResult
@@ -146,7 +148,7 @@ def minimize(
     """
     p = psgd(form="quad") if preconditioner is None else preconditioner
     check_psgd(p)
-    check_like(x0)
+    check_like(x0, "x0")
     check_functions(fun, x0, grad=grad, hvp=hvp, batch=batch)
     rate = learning_rate if callable(learning_rate) else check_number("learning_rate", learning_rate, "at least 0", 0.0)
     momentum, clip = check_momentum(momentum), check_clip(clip)
@@ -164,11 +166,12 @@ def minimize(
     xp = namespace(x0)
     nothing, count = xp.zeros_like(x0), xp.zeros((), **{**like(x0), "dtype": whole(xp)})
     recent = xp.zeros((WINDOW,), **like(x0))
-    start = State(x0, nothing, nothing, begun(p, x0, init, rng), count, recent)
+    start = State(x0, nothing, nothing, given_or_new(p, x0, init, rng), count, recent)
     name = "precondition.minimize"
     keywords = {"tol": tol, "max_steps": int(max_steps), "halt": lost, "callback": callback, "history": history}
     data: tuple[Any, ...] = ()
     if batch is None:
+        value_of(fun(x0), x0)
         start = replace(start, g=slope(task, x0))
         every = check_every or (1 if callback is not None else 10)
         run = iterate(stepwise(step, error), start, task, check_every=every, method=name, **keywords)
@@ -179,13 +182,17 @@ def minimize(
         run = python_loop(of(x0), batches, start, task, options)
         data, final = batches.data, mean_error(run.state)
     state = map_arrays(of(x0).stop_gradient, run.state)
-    value = xp.asarray(of(x0).stop_gradient(xp.asarray(fun(state.x, *data))))
+    value = value_of(fun(state.x, *data), x0)
+    code = settle(final, tol, run.code)
+    lost_value = xp.asarray(~xp.isfinite(value))
+    code = xp.where(lost_value, xp.zeros_like(code) + int(Status.NOT_FINITE), code)
     result: MinimizeResult[Array_] = MinimizeResult(
-        *(final, run.steps, settle(final, tol, run.code), run.history, state.x, value, state.g, state.inner),
+        *(final, run.steps, code, run.history, state.x, value, state.g, state.inner),
         products=hvp is not None,
         batched=batch is not None,
     )
-    report(result, name, tol, ADVICE)
+    seen = values(lost_value)
+    report(result, name, tol, ADVICE, reason="fun is not finite at the last point." if seen else "")
     return result
 
 
@@ -210,6 +217,7 @@ def slope(task: Task, x: Any, *data: Any) -> Any:
     if grad is None:
         fun = plain(task.fun)
         value, pull = of(x).vjp_of(lambda x: fun(x, *data), x)
+        value_of(value, x)
         return of(x).stop_gradient(pull(xp.ones_like(value))[0])
     return checked("grad", grad(x, *data), x)
 
@@ -221,11 +229,41 @@ def product(task: Task, x: Any, g: Any, v: Any, *data: Any) -> Any:
         return checked("hvp", hvp(x, v, *data), x)
     ratio = xp.sqrt(xp.asarray(xp.sum(x * x)) / xp.asarray(xp.sum(v * v)))
     e = (float(xp.finfo(x.dtype).eps) / 2) ** 0.5 * xp.maximum(ratio, xp.ones_like(ratio))
-    return (slope(task, x + e * v, *data) - g) / e
+    return xp.asarray((slope(task, xp.asarray(x + e * v), *data) - g) / e)
+
+
+def value_of(out: Any, x: Any) -> Any:
+    """What fun gave, if it is one real number, as an array without its derivative."""
+    xp = namespace(x)
+    if not library(out):
+        if isinstance(out, bool) or not isinstance(out, (int, float, np.integer, np.floating)):
+            raise TypeError(f"fun must return a number, got {type(out).__name__}")
+        return xp.asarray(float(out), **like(x))
+    namespace(out, x)
+    if tuple(out.shape) != ():
+        raise ValueError(f"fun must return a number, got shape {shape_text(out)}")
+    if not is_floating(out):
+        raise TypeError(f"fun must return a real floating-point number, got dtype {out.dtype}")
+    return xp.asarray(of(x).stop_gradient(out))
+
+
+def rate_at(rate: Any, s: State) -> Any:
+    """The learning rate of a step, never wider than x."""
+    if not callable(rate):
+        return rate
+    found = rate(s.t)
+    if library(found):
+        if tuple(found.shape) != ():
+            raise ValueError(f"learning_rate must return a number, got shape {shape_text(found)}")
+        return narrow(found, s.x)
+    if isinstance(found, bool) or not isinstance(found, (int, float, np.integer, np.floating)):
+        raise TypeError(f"learning_rate must return a number, got {type(found).__name__}")
+    return float(found)
 
 
 def checked(name: str, out: Any, x: Any) -> Any:
     """What a user's function gave, if it is of the shape and dtype of x."""
+    out = as_array(out, x)
     if not library(out):
         raise TypeError(f"{name} must return an array, got {type(out).__name__}")
     namespace(out, x)
@@ -236,22 +274,20 @@ def checked(name: str, out: Any, x: Any) -> Any:
     return of(x).stop_gradient(out)
 
 
-def moved(s: State, task: Task, *data: Any) -> State:
+def forward(s: State, task: Task, *data: Any) -> State:
     """x and the preconditioner after one step from a known gradient."""
     xp = namespace(s.x)
     v = drawn(s.inner, s.x)
     inner = refreshed(task.settings, s.inner, v, product(task, s.x, s.g, v, *data))
     t = xp.asarray(s.t + 1)
     m, u = directed(task.settings, inner, s.m, s.g, t, momentum=task.momentum, clip=task.clip)
-    rate = plain(task.rate)
-    rate = rate(s.t) if callable(rate) else rate
-    rate = narrow(rate, s.x) if library(rate) else rate
-    return replace(s, x=s.x - rate * u, m=m, inner=inner, t=t)
+    x = xp.asarray(s.x - rate_at(plain(task.rate), s) * u)
+    return replace(s, x=x, m=m, inner=inner, t=t)
 
 
 def step(s: State, task: Task) -> State:
     """One step, and the gradient where it led."""
-    s = moved(s, task)
+    s = forward(s, task)
     return replace(s, g=slope(task, s.x))
 
 
@@ -286,7 +322,7 @@ class Batches:
             self.data = (self.batch(self.k),)
             s = replace(s, g=slope(task, s.x, *self.data))
             recent = xp.concat([xp.reshape(error(s, task), (1,)), s.recent[:-1]])
-            s = replace(moved(s, task, *self.data), recent=recent)
+            s = replace(forward(s, task, *self.data), recent=recent)
             self.k += 1
         far = xp.asarray(float("inf"), **like(s.x))
         return s, limit, mean_error(s) if self.k >= self.least else far
@@ -296,4 +332,4 @@ def mean_error(s: State) -> Any:
     """The mean of the last 32 errors, or of those that there are."""
     xp = namespace(s.recent)
     known = narrow(xp.clip(s.t, 1, WINDOW), s.recent)
-    return xp.asarray(xp.sum(s.recent)) / known
+    return xp.asarray(xp.sum(s.recent) / known)

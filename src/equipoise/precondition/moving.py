@@ -8,19 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 from ..arrays import like as beside_of
 from ..arrays import namespace, shape_text
-from ..backend import of
 from ..kernel import kernel
-from ..record import leaves
+from ..record import leaves, map_arrays
 from .annealed import Annealed
 from .checks import check_dtype, check_numbers, is_half
-from .common import Pairs, wide_dtype
+from .checks import shape_of as shapes
+from .common import Pairs, known, wide_dtype
 from .draws import damped, whole
 from .kinds import KINDS, rescaled, shape_of, size_of
 
 if TYPE_CHECKING:
     from .psgd import Psgd
 
-__all__ = ["advanced", "check_same", "preconditioned", "started", "through", "width"]
+__all__ = ["advanced", "check_same", "first_state", "preconditioned", "through", "width"]
+
+STARTED = 1e-30  # a bound that says "the scale was found", and no more than that: any pair has a larger one
 
 
 def width(like: Any) -> int:
@@ -34,7 +36,7 @@ def check_same(v: Any, h: Any) -> None:
         raise ValueError(f"v and h must have one shape, got {shape_text(v)} and {shape_text(h)}")
 
 
-def started(p: Psgd, like: Any, seed: Any) -> Any:
+def first_state(p: Psgd, like: Any, seed: Any) -> Any:
     """The first state."""
     xp, kind = namespace(like), KINDS[p.kind]
     bounds = xp.zeros((kind.moments,) if kind.moments else (), **{**beside_of(like), "dtype": wide_dtype(xp)})
@@ -52,10 +54,10 @@ def advanced(p: Psgd, state: Any, V: Any, H: Any) -> Any:
     if p.damping > 0:
         H = damped(H, state.count, state.seed, p.damping)
     if p.scale == "auto":
-        state = begun(p, state, V, H)
+        state = at_first_scale(p, state, V, H)
     pairs = Pairs(V, H, steps_of(p, state.count, rows, H), p.smoothing)
-    moved = KINDS[p.kind].sweep(p, state, pairs)
-    return replace(moved, count=xp.asarray(state.count + rows))
+    after = KINDS[p.kind].sweep(p, state, pairs)
+    return replace(after, count=xp.asarray(state.count + rows))
 
 
 def steps_of(p: Psgd, count: Any, rows: int, beside: Any) -> Any:
@@ -67,18 +69,26 @@ def steps_of(p: Psgd, count: Any, rows: int, beside: Any) -> Any:
     return p.step.at(xp.arange(rows, **place) + xp.astype(xp.asarray(count), place["dtype"]))
 
 
-def begun(p: Psgd, state: Any, V: Any, H: Any) -> Any:
-    """The state at the scale of the first pair that is not zero, if there was none before."""
+def at_first_scale(p: Psgd, state: Any, V: Any, H: Any) -> Any:
+    """The state at the scale of the first pair that is not zero, if there was none before.
+
+    The bounds keep that it was found: that pair may be skipped for another reason.
+    """
     bounds = state.L[0] if isinstance(state.L, tuple) else state.L
-    view = of(bounds).borrow(bounds) if of(bounds).name != "numpy" else bounds
+    view = known(bounds)
     if view is not None and bool((view > 0).any()):
         return state
-    return rescaled(state, first_scale(V, H, bounds, p.damping))
+    factor, fresh = first_scale(V, H, bounds, p.damping)
+    state = rescaled(state, factor)
+    return replace(state, L=map_arrays(lambda L: namespace(L).where(fresh, STARTED + 0.0 * L, L), state.L))
 
 
 @kernel("precondition.first_scale")
-def first_scale(V: Any, H: Any, L: Any, damping: Any) -> Any:
-    """(mean v^2)^{1/4} (mean h^4 + damping^4)^{-1/8} of the first useful pair; 1 without one, or after one."""
+def first_scale(V: Any, H: Any, L: Any, damping: Any) -> tuple[Any, Any]:
+    """(mean v^2)^{1/4} (mean h^4 + damping^4)^{-1/8} of the first useful pair, and whether there is one now.
+
+    1 without one, or after one.
+    """
     xp, rows = namespace(H), H.shape[0]
     H = xp.reshape(H, (rows, -1))
     V = xp.ones_like(H) if V is None else xp.reshape(V, (rows, -1))
@@ -89,8 +99,8 @@ def first_scale(V: Any, H: Any, L: Any, damping: Any) -> Any:
     high = xp.where(high > 0, high, xp.ones_like(high))
     spread = xp.asarray(xp.mean((h / high) ** 4)) + (damping / high) ** 4
     found = xp.asarray(xp.mean(v * v)) ** 0.25 / (high**0.5 * spread**0.125)
-    fresh = xp.all(L == 0) & xp.any(useful)
-    return xp.where(fresh, found, xp.ones_like(found))
+    fresh = xp.asarray(xp.all(L == 0) & xp.any(useful) & xp.isfinite(found) & (found > 0))
+    return xp.where(fresh, found, xp.ones_like(found)), fresh
 
 
 def preconditioned(p: Psgd, state: Any, g: Any) -> Any:
@@ -107,7 +117,8 @@ def through(p: Psgd, state: Any, g: Any, move: Any) -> Any:
     xp = namespace(g, first)
     check_dtype("g", g, first)
     each, whole_ = shape or (size,), tuple(g.shape)
-    if not any(math.prod(whole_[k:]) == size for k in range(len(whole_) + 1)):
+    tails = [whole_[k:] for k in range(len(whole_) + 1)]
+    if not any(math.prod(tail) == size if shape is None else tail in shapes(shape) for tail in tails):
         expected = f"trailing axes of {size} numbers" if shape is None else f"trailing axes {shape}"
         raise ValueError(f"g must have {expected}, got shape {shape_text(g)}")
     rows = xp.reshape(xp.astype(g, first.dtype, copy=False), (-1, *each))

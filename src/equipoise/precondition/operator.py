@@ -9,7 +9,7 @@ from ..arrays import A as Array_
 from ..arrays import namespace
 from ..boundary import public
 from ..record import leaves, record, static
-from .kinds import size_of
+from .kinds import shape_of, size_of
 
 if TYPE_CHECKING:
     from .psgd import Psgd
@@ -40,8 +40,14 @@ class Preconditioner:
 
     @public
     def matvec(self, x: Array_) -> Array_:
-        """P x; leading axes of x are a batch."""
-        return self.settings.apply(self.state, x)
+        """P x for x of shape (..., n), where leading axes are a batch, (n, 1), or what `Psgd.apply` takes."""
+        shape, n = shape_of(self.state), size_of(self.state)
+        seen = tuple(getattr(x, "shape", ()))
+        if shape is None or (seen[-1:] != (n,) and seen != (n, 1)):
+            return self.settings.apply(self.state, x)
+        xp, batch = namespace(x), seen[:-1] if seen[-1] == n else ()
+        out: Array_ = xp.reshape(self.settings.apply(self.state, xp.reshape(x, (*batch, *shape))), seen)
+        return out
 
     def rmatvec(self, y: Array_) -> Array_:
         """P y, since P is symmetric."""

@@ -37,7 +37,7 @@ def check_clip(clip: Any) -> Clip:
 
 def needs_vector(p: Psgd) -> bool:
     """Whether whitening with these settings needs a vector v, so that its pairs are random."""
-    return KINDS[p.kind].drawn or (KINDS[p.kind].forms and p.form == "eq")
+    return KINDS[p.kind].needs_v or (KINDS[p.kind].forms and p.form == "eq")
 
 
 def drawn(state: Any, beside: Any) -> Any:
@@ -61,7 +61,7 @@ def directed(p: Psgd, state: Any, m: Any, g: Any, t: Any, *, momentum: float, cl
             share = narrow(xp.minimum(t / (1.0 + t), momentum * xp.ones_like(t)), g)
         else:
             share = min(t / (1.0 + t), momentum)
-        m = share * m + (1.0 - share) * g
+        m = xp.asarray(share * m + (1.0 - share) * g)
     else:
         m = g
     return m, clipped(preconditioned(p, state, m), clip)
@@ -75,5 +75,5 @@ def clipped(u: Any, clip: Clip) -> Any:
     bound, most = clip if isinstance(clip, tuple) else (clip, math.inf)
     rms = xp.asarray(xp.sqrt(xp.mean(u * u)))
     over = rms > bound
-    u = u * xp.where(over, bound / xp.where(over, rms, xp.ones_like(rms)), xp.ones_like(rms))
+    u = xp.asarray(u * xp.where(over, bound / xp.where(over, rms, xp.ones_like(rms)), xp.ones_like(rms)))
     return u if most == math.inf else xp.clip(u, -most, most)

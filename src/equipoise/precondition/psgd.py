@@ -17,8 +17,8 @@ from ..record import leaves, record, static
 from .annealed import Annealed
 from .checks import check_like, check_memory, check_number, check_numbers, check_pair, check_whole, check_word, taken
 from .draws import seed_of
-from .kinds import FORMS, KINDS, shape_of, size_of
-from .moving import advanced, check_same, started, through, width
+from .kinds import FORMS, KINDS, check_state, shape_of, size_of
+from .moving import advanced, check_same, first_state, through, width
 from .operator import Preconditioner
 
 __all__ = ["Psgd", "psgd"]
@@ -43,7 +43,8 @@ def psgd(
     h = H v that is P = |H|^{-1}; for gradients h, whatever v, P = E[h h^T]^{-1/2}. Take it for curvature that is noisy
     or moves, and as a preconditioner of stochastic optimizers and linear solvers. Do not take it to minimise a smooth
     function that is known exactly, where L-BFGS needs a fraction of the steps; nor for condition numbers of 1e4 and
-    more, which no form reaches.
+    more: in float32 no form came to an error of 1e-6 in 6,000 pairs, and in float64 "procrustes" with ``step=0.1`` took
+    17,000 pairs for one matrix of evenly spaced eigenvalues.
 
     Parameters
     ----------
@@ -52,7 +53,9 @@ def psgd(
         each axis of a tensor; one number; or a diagonal and an antidiagonal.
     form : {"eq", "quad", "procrustes", "qeq"}
         For "dense" and "kronecker", how Q is moved. "quad" is the default; "procrustes" with ``step=0.25`` is quick for
-        condition numbers up to 100, "eq" with ``step=1.0`` goes beyond them.
+        condition numbers up to 100. Beyond them take "eq" with ``step=1.0``, or "procrustes" with ``step=0.1``: at a
+        condition of 1000 with eigenvalues gathered at both ends the latter came through on 3 of 3 matrices, where a
+        step of 0.25 stalled on all of them.
     step : float or Annealed
         The relative step.
     smoothing : float, in [0, 1)
@@ -144,14 +147,17 @@ class Psgd:
         check_memory(
             self.state_bytes(like), self.memory_limit, self.kind, {k: w * width(like) for k, w in sizes.items()}
         )
-        return started(self, like, seed_of(rng, like))
+        return first_state(self, like, seed_of(rng, like))
 
     @public
     def update(self, state: Any, v: Any, h: Any) -> Any:
         """The state after one pair; ``v=None`` integrates v out, where the form can, and fits to E[h h^T]^{-1/2}.
 
         A pair of which one side is zero is skipped: only `count` moves.
+
+        Both have the shape of `like`; but for "kronecker" any shape of as many numbers will do, if both have it.
         """
+        check_state(self, state)
         first = leaves(state)[0]
         self.check_vector(v)
         check_pair("h", h, shape_of(state), size_of(state), None, first)
@@ -164,6 +170,7 @@ class Psgd:
     @public
     def sweep(self, state: Any, V: Any, H: Any) -> Any:
         """The state after pairs that are stacked on axis 0, in their order: one call of a kernel."""
+        check_state(self, state)
         first = leaves(state)[0]
         self.check_vector(V, "V")
         check_numbers("H", H)
@@ -179,7 +186,7 @@ class Psgd:
     def check_vector(self, v: Any, name: str = "v") -> None:
         """Whether v may be left out."""
         kind = KINDS[self.kind]
-        if v is None and (kind.drawn or (kind.forms and self.form == "eq")):
+        if v is None and (kind.needs_v or (kind.forms and self.form == "eq")):
             form = f", form={self.form!r}" if kind.forms else ""
             raise ValueError(
                 f"{name}=None cannot be integrated out with kind={self.kind!r}{form}: draw a normal {name}, or use "
@@ -188,19 +195,28 @@ class Psgd:
 
     @public
     def apply(self, state: Any, g: Array_) -> Array_:
-        """P g, linear in g and differentiable in it. Leading axes of g are a batch."""
+        """P g, linear in g and differentiable in it. Leading axes of g are a batch.
+
+        For "kronecker" the trailing axes have the shape of `like`. Other kinds keep no shape: any trailing axes of as
+        many numbers are one vector.
+        """
+        check_state(self, state)
         return through(self, state, g, KINDS[self.kind].apply)
 
     @public
     def apply_inverse(self, state: Any, g: Array_) -> Array_:
-        """P^{-1} g."""
+        """P^{-1} g, for g as `apply` takes it."""
+        check_state(self, state)
         return through(self, state, g, KINDS[self.kind].inverse)
 
     @public
     def to_dense(self, state: Any) -> Any:
         """P as a matrix, shape (n, n)."""
+        check_state(self, state)
         first, n = leaves(state)[0], size_of(state)
-        return through(self, state, namespace(first).eye(n, **beside_of(first)), KINDS[self.kind].apply)
+        xp, each = namespace(first), shape_of(state) or (n,)
+        unit = xp.reshape(xp.eye(n, **beside_of(first)), (n, *each))
+        return xp.reshape(through(self, state, unit, KINDS[self.kind].apply), (n, n))
 
     def operator(self, state: Any) -> Preconditioner:
         """P as an operator with ``shape``, ``dtype``, ``matvec`` and ``@``, as scipy and `linear.cg` take it."""

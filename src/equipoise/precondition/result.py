@@ -60,6 +60,8 @@ class MinimizeResult(Outcome[A], Generic[A]):
         The state of the preconditioner.
     nit, nfev, njev, nhev, success, message
         Steps, evaluations of `fun`, `grad` and `hvp`, and what `converged` and `status` say, as scipy names them.
+        `nfev` counts values of `fun` alone, at `x0` and at `x`, with `batch` at `x` only; where the library
+        differentiates `fun`, what that evaluates is in `njev`.
     steps, code, history, converged, status
         See :class:`equipoise.result.Outcome`.
     """
@@ -79,7 +81,7 @@ class MinimizeResult(Outcome[A], Generic[A]):
     @property
     def nfev(self) -> int:
         """Evaluations of the function for its value."""
-        return 1
+        return 1 if self.batched else 2
 
     @property
     def njev(self) -> int:
