@@ -106,7 +106,7 @@ def convergence(
     return ax
 
 
-def history_of(k: int, result: Outcome[Any], against: str, what: str) -> History[Any]:
+def history_of(k: int, result: Outcome[Any], against: str, what: str = "error") -> History[Any]:
     """The history of result `k` in numpy arrays, if it can be drawn."""
     if not isinstance(result, Outcome):
         raise TypeError(f"convergence draws results of solvers, got {type(result).__name__} as result {k}")
