@@ -25,7 +25,7 @@ from . import test_triangular
 from .linear import test_cg_kernels, test_omega, test_policies, test_sor_kernels
 from .monotone import test_game_kernels, test_program_kernels, test_projections, test_vr_kernels
 from .operators import test_csr, test_stencil
-from .precondition import test_updates
+from .precondition import test_kernels, test_updates
 from .quasimetric import test_iqe, test_pqe
 from .sketch import test_lstsq, test_panels, test_sparse_sign, test_srht
 from .transport import test_barycenter, test_newton, test_sliced
@@ -162,6 +162,7 @@ SAMPLES: dict[str, Callable[[np.random.Generator, str], Any]] = {
     "quasimetric.pqe_pairwise_grad": test_pqe.sample("quasimetric.pqe_pairwise_grad"),
     "precondition.dense_eq_sweep": test_updates.sample_eq,
     "precondition.dense_quad_sweep": test_updates.sample_quad,
+    "precondition.low_rank_sweep": test_kernels.sample_low_rank,
     "random.philox": philox,
     "sketch.gram": test_panels.sample_gram,
     "sketch.judge": test_lstsq.sample_judge,

@@ -55,6 +55,7 @@ _NUMBA = {
     "quasimetric.pqe_pairwise_grad": "equipoise_numpy.quasimetric_poisson:all_slopes",
     "precondition.dense_eq_sweep": "equipoise_numpy.precondition:dense_eq_sweep",
     "precondition.dense_quad_sweep": "equipoise_numpy.precondition:dense_quad_sweep",
+    "precondition.low_rank_sweep": "equipoise_numpy.low_rank:low_rank_sweep",
     "random.philox": "equipoise_numpy.random:philox",
     "sketch.sparse_sign": "equipoise_numpy.sparse_sign:sparse_sign",
     "sketch.sparse_sign_entries": "equipoise_numpy.sparse_sign:sparse_sign_entries",

@@ -47,7 +47,7 @@ def test_halves_of_a_large_matrix(dtype: str) -> None:
     sides = []
     for large in (False, True):
         args = Q, V, H, np.asarray(0.3), np.full(4, 0.2), 0.9
-        sides.append(numba_sweeps.swept(numba_sweeps.quad_pairs, *args, large))
+        sides.append(numba_sweeps.quad_swept(*args, large))
     (whole, L), (halves, other) = sides
     assert np.array_equal(halves, halves.T)
     assert np.array_equal(whole, whole.T)

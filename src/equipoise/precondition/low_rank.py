@@ -3,6 +3,8 @@
 With Z = [U V x y], x = d h and y = v / d, every inner product of an update is an entry of G = Z^T Z, and everything of
 length n after it is Z M: two products with tall matrices, and algebra of order r between them, in float64. U and V are
 balanced first, U' = U A and V' = V B, since only their product matters. Even pairs move U, odd ones V, every one d.
+The state holds W = [U V]^T, whose rows are long: blocks of them are what loops over vectors of length n want. x and y
+are not kept beside them: they are cheaper made than stored.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ def start(like_: Any, scale: float, L: Any, count: Any, seed: Any, *, rank: int)
     drawn = normals(count, seed, xp.zeros((n, 2 * rank), **like(like_)), rows=1, purpose=int(Purpose.START))[0, ...]
     left, right = drawn[:, :rank], drawn[:, rank:]
     W = xp.concat([x * (math.sqrt(SIZE) / xp.sqrt(xp.asarray(dot(x, x)))) for x in (left, right)], axis=1)
+    W = xp.reshape(xp.reshape(xp.matrix_transpose(W), (-1,)), (2 * rank, n))  # numbers of a row side by side
     return LowRankState(W, scale * xp.ones((n,), **like(like_)), L, count, seed)
 
 
@@ -58,7 +61,7 @@ def swept(state: LowRankState[Any], pairs: Pairs) -> tuple[Any, Any, Any]:
 
 @kernel("precondition.low_rank_sweep")
 def low_rank_sweep(W: Any, d: Any, pairs: Pairs, L: Any, count: Any) -> tuple[Any, Any, Any]:
-    """W = [U V], d and the three bounds after all pairs, of which the first is number `count`."""
+    """W = [U V]^T, d and the three bounds after all pairs, of which the first is number `count`."""
     return over_pairs(step, (W, d, L, count), pairs)[:3]
 
 
@@ -66,8 +69,8 @@ def step(carry: Any, pairs: Pairs) -> Any:
     """One pair; it is skipped if K = I + V^T U is singular."""
     k, (W, d, L, count) = carry
     v, h, size = pair_of(pairs, k)
-    xp, r = namespace(W), W.shape[1] // 2
-    xy = xp.stack([d * h, v / d], axis=1)
+    xp, r = namespace(W), W.shape[0] // 2
+    xy = xp.stack([d * h, v / d])
     G = gram(W, xy)
     even = xp.asarray(count % 2 == 0)
     M, ells, ok = plan(G, r, even)
@@ -75,24 +78,24 @@ def step(carry: Any, pairs: Pairs) -> Any:
     bounds = smoothed(L[:2], xp.where(seen, ells, xp.zeros_like(ells)), pairs.smoothing)
     bounds = xp.where(seen, bounds, L[:2])  # one of the two is seen
     mu = xp.sum(xp.where(seen, safe_share(size, bounds), xp.zeros_like(bounds)))
-    M = narrow(M[0] - mu * M[1], W)
-    Z = matmul(W, M[: 2 * r, :]) + matmul(xy, M[2 * r :, :])
-    up, down = xy[:, 0] * Z[:, 2 * r], xy[:, 1] * Z[:, 2 * r + 1]  # h P h and v P^{-1} v, entry by entry
+    Mt = xp.matrix_transpose(narrow(M[0] - mu * M[1], W))
+    Z = matmul(Mt[:, : 2 * r], W) + matmul(Mt[:, 2 * r :], xy)
+    up, down = xy[0, ...] * Z[2 * r, ...], xy[1, ...] * Z[2 * r + 1, ...]  # h P h and v P^{-1} v, entry by entry
     ell = wide(xp.max(xp.abs(up)) + xp.max(xp.abs(down)), W)
     bound = smoothed(xp.asarray(L[2]), ell, pairs.smoothing)
     scaled = d * (1 - narrow(safe_share(size, bound), d) * (up - down))
-    new = Z[:, : 2 * r], scaled, xp.concat([bounds, xp.reshape(bound, (1,))])
+    new = Z[: 2 * r, ...], scaled, xp.concat([bounds, xp.reshape(bound, (1,))])
     sound = xp.isfinite(bound) & xp.all(xp.isfinite(bounds)) & xp.all(scaled != 0) & xp.all(xp.isfinite(new[0]))
     W, d, L = chosen(useful(v, h) & ok & sound, new, (W, d, L))
     return k + 1, (W, d, L, xp.asarray(count + 1))
 
 
 def gram(W: Any, xy: Any) -> Any:
-    """G = Z^T Z of Z = [W x y], finished in float64."""
+    """G = Z^T Z of Z = [U V x y], finished in float64."""
     xp = namespace(W)
-    Wt, cross = xp.matrix_transpose(W), matmul(xp.matrix_transpose(W), xy)
-    top = xp.concat([matmul(Wt, W), cross], axis=1)
-    foot = xp.concat([xp.matrix_transpose(cross), matmul(xp.matrix_transpose(xy), xy)], axis=1)
+    cross = matmul(W, xp.matrix_transpose(xy))
+    top = xp.concat([matmul(W, xp.matrix_transpose(W)), cross], axis=1)
+    foot = xp.concat([xp.matrix_transpose(cross), matmul(xy, xp.matrix_transpose(xy))], axis=1)
     return wide(xp.concat([top, foot], axis=0), W)
 
 

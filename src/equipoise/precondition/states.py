@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Generic
 
-from ..arrays import A
+from ..arrays import A, namespace
 from ..record import record, static
 
 __all__ = ["DenseState", "DiagonalState", "KroneckerState", "LowRankState", "ScaledState", "State", "XmatState"]
@@ -78,8 +78,8 @@ class LowRankState(State, Generic[A]):
 
     Attributes
     ----------
-    W : array, shape (n, 2 r)
-        U and V side by side, so that one product reads both.
+    W : array, shape (2 r, n)
+        U^T above V^T: one product reads both, and their rows are long.
     d : array, shape (n,)
     L : array, shape (3,)
         Of the updates of U, of V and of d.
@@ -95,13 +95,13 @@ class LowRankState(State, Generic[A]):
     def U(self) -> Any:
         """The left factor, shape (n, r)."""
         W: Any = self.W
-        return W[:, : W.shape[1] // 2]
+        return namespace(W).matrix_transpose(W[: W.shape[0] // 2, ...])
 
     @property
     def V(self) -> Any:
         """The right factor, shape (n, r)."""
         W: Any = self.W
-        return W[:, W.shape[1] // 2 :]
+        return namespace(W).matrix_transpose(W[W.shape[0] // 2 :, ...])
 
 
 @record
