@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -26,12 +25,6 @@ from .backends import Case
 rng = np.random.default_rng(0)
 x, y = rng.random((12, 2)), rng.random((9, 2)) + 0.5
 cost = ((x[:, None] - y[None]) ** 2).sum(axis=-1)
-
-
-@pytest.fixture(autouse=True)
-def _close() -> Iterator[None]:
-    yield
-    plt.close("all")
 
 
 class TestConvergence:

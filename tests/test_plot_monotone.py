@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -18,12 +17,6 @@ from .backends import Case
 
 rng = np.random.default_rng(0)
 A = rng.uniform(-1.0, 1.0, (12, 9))
-
-
-@pytest.fixture(autouse=True)
-def _close() -> Iterator[None]:
-    yield
-    plt.close("all")
 
 
 class TestCalls:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -16,12 +15,6 @@ rng = np.random.default_rng(0)
 BASIS = np.linalg.qr(rng.standard_normal((6, 6)))[0]
 VALUES = np.array([4.0, 3.0, 2.0, 1.0, 0.5, 0.25])
 H = (BASIS * VALUES) @ BASIS.T
-
-
-@pytest.fixture(autouse=True)
-def _close() -> Iterator[None]:
-    yield
-    plt.close("all")
 
 
 def product(v: Any) -> Any:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -26,12 +25,6 @@ def fit(D: Any, steps: int = 20) -> Embedding[Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", eq.ConvergenceWarning)
         return eq.quasimetric.fit(D, dim=8, components=2, tol=0.0, max_steps=steps, check_every=1, history=True)
-
-
-@pytest.fixture(autouse=True)
-def _close() -> Iterator[None]:
-    yield
-    plt.close("all")
 
 
 class TestDistances:

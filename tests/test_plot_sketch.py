@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -14,12 +13,6 @@ from .backends import Case
 
 rng = np.random.default_rng(0)
 A, b = rng.normal(size=(3000, 4)), rng.normal(size=3000)
-
-
-@pytest.fixture(autouse=True)
-def _close() -> Iterator[None]:
-    yield
-    plt.close("all")
 
 
 @functools.cache
