@@ -206,6 +206,9 @@ def put(x: np.ndarray) -> jax.Array:
     return jax.device_put(np.array(x))
 
 
+# OpenBLAS was seen once, in seven runs of the suite, to raise this flag in a small float32 product of finite numbers.
+# That results are finite is asserted below, since they are those of the kernel.
+@pytest.mark.filterwarnings("ignore:invalid value encountered in matmul:RuntimeWarning")
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize(("backend", "name"), sorted(set(tables())))
 def test_an_override_is_its_portable_body(backend: str, name: str, dtype: str) -> None:

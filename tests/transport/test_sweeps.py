@@ -181,8 +181,8 @@ class TestPenalisedMarginals:
         cost, a, b = problem()
         with_inf = on.call(lambda *x: sinkhorn(*x, epsilon=0.1, marginal_penalty=np.inf), cost, a, b)
         without = on.call(lambda *x: sinkhorn(*x, epsilon=0.1), cost, a, b)
-        # The same arithmetic; XLA does not promise the same last bit twice.
-        np.testing.assert_allclose(on.numpy(with_inf.f), on.numpy(without.f), rtol=1e-13)
+        again = 1e-13 if on.name.startswith("jax") else 0.0  # XLA does not promise the same last bit twice
+        np.testing.assert_allclose(on.numpy(with_inf.f), on.numpy(without.f), rtol=again, atol=0)
         assert int(with_inf.steps) == int(without.steps)
 
     def test_a_large_penalty_is_no_slower(self) -> None:

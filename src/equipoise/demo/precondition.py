@@ -278,6 +278,7 @@ def searched(data: Digits, steps: int, every: int) -> dict[str, dict[float, floa
 
 
 def finite(x: float) -> float:
+    """`x`, and infinity for NaN: a rate that lost its way is the worst of all."""
     return x if np.isfinite(x) else np.inf
 
 

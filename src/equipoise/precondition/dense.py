@@ -11,6 +11,7 @@ what a finite pair gives may leave the range of float32.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from ..arrays import like, namespace
@@ -60,9 +61,10 @@ def apply_inverse(state: DenseState[Any], G: Any, *, form: str) -> Any:
     return xp.matrix_transpose(xp.linalg.solve(Q, xp.linalg.solve(Qt, X)))
 
 
-def swept(state: DenseState[Any], pairs: Pairs, *, form: str) -> tuple[Any, Any]:
-    """Q and L after all pairs."""
-    return FORMS[form](state.Q, pairs.V, pairs.H, state.L, pairs.steps, pairs.smoothing)
+def swept(state: DenseState[Any], pairs: Pairs, *, form: str) -> DenseState[Any]:
+    """The state after all pairs, but for its count."""
+    Q, L = FORMS[form](state.Q, pairs.V, pairs.H, state.L, pairs.steps, pairs.smoothing)
+    return replace(state, Q=Q, L=L)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

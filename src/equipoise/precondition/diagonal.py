@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 from ..arrays import like, namespace
@@ -49,14 +50,16 @@ def apply_inverse_diagonal(state: Any, G: Any) -> Any:
     return G / state.q / state.q
 
 
-def swept_diagonal(state: DiagonalState[Any], pairs: Pairs) -> tuple[Any, Any]:
-    """q and L after all pairs."""
-    return diagonal_sweep(state.q, pairs, state.L)
+def swept_diagonal(state: DiagonalState[Any], pairs: Pairs) -> DiagonalState[Any]:
+    """The state after all pairs, but for its count."""
+    q, L = diagonal_sweep(state.q, pairs, state.L)
+    return replace(state, q=q, L=L)
 
 
-def swept_scaled(state: ScaledState[Any], pairs: Pairs) -> tuple[Any, Any]:
-    """q and L after all pairs."""
-    return scaled_sweep(state.q, pairs, state.L)
+def swept_scaled(state: ScaledState[Any], pairs: Pairs) -> ScaledState[Any]:
+    """The state after all pairs, but for its count."""
+    q, L = scaled_sweep(state.q, pairs, state.L)
+    return replace(state, q=q, L=L)
 
 
 @kernel("precondition.diagonal_sweep")
@@ -143,9 +146,10 @@ def transposed_solve(a: Any, b: Any, v: Any) -> Any:
     return (mirrored(a) * v - mirrored(b) * mirrored(v)) / determinant(a, b)
 
 
-def swept_xmat(state: XmatState[Any], pairs: Pairs) -> tuple[Any, Any, Any]:
-    """a, b and L after all pairs."""
-    return xmat_sweep(state.a, state.b, pairs, state.L)
+def swept_xmat(state: XmatState[Any], pairs: Pairs) -> XmatState[Any]:
+    """The state after all pairs, but for its count."""
+    a, b, L = xmat_sweep(state.a, state.b, pairs, state.L)
+    return replace(state, a=a, b=b, L=L)
 
 
 @kernel("precondition.xmat_sweep")

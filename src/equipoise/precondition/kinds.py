@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 from ..arrays import namespace
 from . import dense, diagonal, kronecker, low_rank
-from .common import Pairs
 from .states import DenseState, DiagonalState, KroneckerState, LowRankState, ScaledState, XmatState
 
 __all__ = ["FORMS", "KINDS", "Kind", "check_state", "rescaled", "shape_of", "size_of"]
@@ -37,37 +36,8 @@ class Kind(NamedTuple):
     moments: int = 0
 
 
-def dense_sweep(p: Any, state: Any, pairs: Pairs) -> Any:
-    Q, L = dense.swept(state, pairs, form=p.form)
-    return replace(state, Q=Q, L=L)
-
-
-def diagonal_sweep(p: Any, state: Any, pairs: Pairs) -> Any:
-    q, L = diagonal.swept_diagonal(state, pairs)
-    return replace(state, q=q, L=L)
-
-
-def scaled_sweep(p: Any, state: Any, pairs: Pairs) -> Any:
-    q, L = diagonal.swept_scaled(state, pairs)
-    return replace(state, q=q, L=L)
-
-
-def xmat_sweep(p: Any, state: Any, pairs: Pairs) -> Any:
-    a, b, L = diagonal.swept_xmat(state, pairs)
-    return replace(state, a=a, b=b, L=L)
-
-
-def low_rank_sweep(p: Any, state: Any, pairs: Pairs) -> Any:
-    W, d, L = low_rank.swept(state, pairs)
-    return replace(state, W=W, d=d, L=L)
-
-
-def kronecker_sweep(p: Any, state: Any, pairs: Pairs) -> Any:
-    Q, L = kronecker.swept(state, pairs, form=p.form)
-    return replace(state, Q=Q, L=L)
-
-
 def kronecker_words(p: Any, shape: tuple[int, ...]) -> int:
+    """The numbers of all factors."""
     numel = math.prod(shape)
     return sum(n if kronecker.is_diagonal(n, numel, p.max_dense, p.max_skew) else n * n for n in shape)
 
@@ -75,7 +45,7 @@ def kronecker_words(p: Any, shape: tuple[int, ...]) -> int:
 KINDS: dict[str, Kind] = {
     "dense": Kind(
         lambda p, *args: dense.start(*args),
-        dense_sweep,
+        lambda p, state, pairs: dense.swept(state, pairs, form=p.form),
         lambda p, state, G: dense.apply(state, G, form=p.form),
         lambda p, state, G: dense.apply_inverse(state, G, form=p.form),
         lambda p, shape: math.prod(shape) ** 2,
@@ -84,7 +54,7 @@ KINDS: dict[str, Kind] = {
     ),
     "kronecker": Kind(
         lambda p, *args: kronecker.start(*args, max_dense=p.max_dense, max_skew=p.max_skew),
-        kronecker_sweep,
+        lambda p, state, pairs: kronecker.swept(state, pairs, form=p.form),
         lambda p, state, G: kronecker.apply(state, G, form=p.form),
         lambda p, state, G: kronecker.apply_inverse(state, G, form=p.form),
         kronecker_words,
@@ -93,7 +63,7 @@ KINDS: dict[str, Kind] = {
     ),
     "low_rank": Kind(
         lambda p, *args: low_rank.start(*args, rank=p.rank),
-        low_rank_sweep,
+        lambda p, state, pairs: low_rank.swept(state, pairs),
         lambda p, state, G: low_rank.apply(state, G),
         lambda p, state, G: low_rank.apply_inverse(state, G),
         lambda p, shape: math.prod(shape) * (2 * p.rank + 1),
@@ -103,7 +73,7 @@ KINDS: dict[str, Kind] = {
     ),
     "xmat": Kind(
         lambda p, *args: diagonal.start_xmat(*args),
-        xmat_sweep,
+        lambda p, state, pairs: diagonal.swept_xmat(state, pairs),
         lambda p, state, G: diagonal.apply_xmat(state, G),
         lambda p, state, G: diagonal.apply_inverse_xmat(state, G),
         lambda p, shape: 2 * math.prod(shape),
@@ -112,7 +82,7 @@ KINDS: dict[str, Kind] = {
     ),
     "diagonal": Kind(
         lambda p, *args: diagonal.start_diagonal(*args),
-        diagonal_sweep,
+        lambda p, state, pairs: diagonal.swept_diagonal(state, pairs),
         lambda p, state, G: diagonal.apply_diagonal(state, G),
         lambda p, state, G: diagonal.apply_inverse_diagonal(state, G),
         lambda p, shape: math.prod(shape),
@@ -120,7 +90,7 @@ KINDS: dict[str, Kind] = {
     ),
     "scaled": Kind(
         lambda p, *args: diagonal.start_scaled(*args),
-        scaled_sweep,
+        lambda p, state, pairs: diagonal.swept_scaled(state, pairs),
         lambda p, state, G: diagonal.apply_diagonal(state, G),
         lambda p, state, G: diagonal.apply_inverse_diagonal(state, G),
         lambda p, shape: 1,

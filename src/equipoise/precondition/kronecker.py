@@ -8,6 +8,7 @@ then. How large a step may be is told by the spectral norm of T1 + T2, from a bl
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -109,9 +110,10 @@ def apply_inverse(state: KroneckerState[Any], G: Any, *, form: str) -> Any:
 # The update
 
 
-def swept(state: KroneckerState[Any], pairs: Pairs, *, form: str) -> tuple[Any, Any]:
-    """The factors and their bounds after all pairs."""
-    return kronecker_sweep(state.Q, pairs, state.L, state.count, form=form)
+def swept(state: KroneckerState[Any], pairs: Pairs, *, form: str) -> KroneckerState[Any]:
+    """The state after all pairs, but for its count."""
+    Q, L = kronecker_sweep(state.Q, pairs, state.L, state.count, form=form)
+    return replace(state, Q=Q, L=L)
 
 
 @kernel("precondition.kronecker_sweep")

@@ -10,6 +10,7 @@ are not kept beside them: they are cheaper made than stored.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 from ..arrays import like, namespace
@@ -54,9 +55,10 @@ def apply_inverse(state: LowRankState[Any], G: Any) -> Any:
     return xp.matrix_transpose(c) / d
 
 
-def swept(state: LowRankState[Any], pairs: Pairs) -> tuple[Any, Any, Any]:
-    """W, d and L after all pairs."""
-    return low_rank_sweep(state.W, state.d, pairs, state.L, state.count)
+def swept(state: LowRankState[Any], pairs: Pairs) -> LowRankState[Any]:
+    """The state after all pairs, but for its count."""
+    W, d, L = low_rank_sweep(state.W, state.d, pairs, state.L, state.count)
+    return replace(state, W=W, d=d, L=L)
 
 
 @kernel("precondition.low_rank_sweep")

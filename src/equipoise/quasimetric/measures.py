@@ -47,6 +47,7 @@ class Side:
 
 
 def side(m: Any, mid: Any, sign: Any, variance: Any) -> Side:
+    """What the shape around m has, and what of it lies on the far side of the middle of both."""
     xp = namespace(m)
     spread = 1.0 + variance
     mass = xp.exp(-0.5 * m * (m / spread)) / (math.sqrt(2.0 * math.pi) * root(xp, spread))
@@ -56,6 +57,7 @@ def side(m: Any, mid: Any, sign: Any, variance: Any) -> Side:
 
 
 def root(xp: Any, x: Any) -> Any:
+    """The square root of a number or an array."""
     return xp.sqrt(x) if library(x) else math.sqrt(x)
 
 

@@ -55,6 +55,7 @@ def next_slopes(state: Any, rates: Any) -> Any:
 
 
 def start(r1: Any, r2: Any) -> tuple[Any, ...]:
+    """The number of the next term, Pr[N1 = 0], Pr[N2 = 0], and two sums of nothing."""
     xp = namespace(r1, r2)
     zero = xp.zeros_like(r1)
     return xp.ones((), **like(r1)), xp.exp(-r1), xp.exp(-r2), zero, zero

@@ -92,6 +92,7 @@ def quality(predicted: A, distances: A, *, discount: float | None = 0.9) -> Qual
 
 
 def judged(d: Any, D: Any, discount: float | None) -> Quality[Any]:
+    """:func:`quality` of tables that were checked."""
     xp = namespace(d, D)
     D = xp.astype(D, d.dtype)
     apart = off_diagonal(D)
