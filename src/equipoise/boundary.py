@@ -15,6 +15,7 @@ import numpy as np
 
 from .arrays import library
 from .backend import Setting, current
+from .guide import point
 from .record import leaves, map_arrays
 
 __all__ = ["public"]
@@ -24,7 +25,7 @@ R = TypeVar("R")
 
 
 def public(fn: Callable[P, R]) -> Callable[P, R]:
-    """Make `fn` heed ``with equipoise.backend(...)``: arrays in, arrays out.
+    """Make `fn` heed ``with equipoise.backend(...)``: arrays in, arrays out; its errors name a page of the guide.
 
     Generators cannot be public: they would run after the context has ended.
     """
@@ -32,9 +33,13 @@ def public(fn: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(fn)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
         setting = current.get()
-        if setting is None:
-            return fn(*args, **kwargs)
-        return _inside(fn, setting, args, kwargs)
+        try:
+            if setting is None:
+                return fn(*args, **kwargs)
+            return _inside(fn, setting, args, kwargs)
+        except (ValueError, TypeError) as error:
+            point(error, fn.__module__)
+            raise
 
     return wrapper
 

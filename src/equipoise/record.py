@@ -19,6 +19,8 @@ from typing import Any, TypeVar, dataclass_transform
 import numpy as np
 
 from .arrays import library
+from .display import line, table
+from .guide import point
 
 __all__ = ["Opaque", "as_data", "fill", "leaves", "load", "map_arrays", "plain", "rebuild", "record", "save", "static"]
 
@@ -41,7 +43,7 @@ def record(cls: C) -> C:
     """Make `cls` a record: a frozen dataclass of data and ``static()`` settings.
 
     A record whose fields are all static is compared by value and hashable; any other is compared by identity, since
-    arrays do not compare to one truth.
+    arrays do not compare to one truth. It is printed by the shapes of its arrays, unless `cls` says otherwise.
 
     Raises
     ------
@@ -50,15 +52,16 @@ def record(cls: C) -> C:
 
     Examples
     --------
+    >>> import numpy as np
     >>> from equipoise.record import record, static
     >>> @record
     ... class Grid:
     ...     values: object
     ...     spacing: float = static(default=1.0)
-    >>> Grid([1.0]).spacing
-    1.0
+    >>> Grid(np.zeros((30, 40)))
+    Grid(values=float64 (30, 40), spacing=1)
     """
-    made: Any = dataclasses.dataclass(frozen=True, eq=False)(cls)
+    made: Any = dataclasses.dataclass(frozen=True, eq=False, repr=False)(cls)
     fields = dataclasses.fields(made)
     made._static = tuple(f.name for f in fields if f.metadata.get(_STATIC))
     made._data = tuple(f.name for f in fields if not f.metadata.get(_STATIC))
@@ -68,6 +71,10 @@ def record(cls: C) -> C:
     if not made._data and "__eq__" not in cls.__dict__:
         made.__eq__ = lambda self, other: type(self) is type(other) and parts(self) == parts(other)
         made.__hash__ = lambda self: hash((type(self), parts(self)))
+    if made.__repr__ is object.__repr__:
+        made.__repr__ = lambda self: line(self, _fields(self))
+    if not hasattr(made, "_repr_html_"):
+        made._repr_html_ = lambda self: table(type(self).__name__, _fields(self))
     made.__init__ = _announcing(made.__init__)
     _classes[f"{made.__module__}:{made.__qualname__}"] = made
     for told in _watchers:
@@ -76,7 +83,7 @@ def record(cls: C) -> C:
 
 
 def _announcing(init: Callable[..., None]) -> Callable[..., None]:
-    """`init`, which first makes sure that a tree library imported meanwhile knows our records."""
+    """`init`, which first makes sure that a tree library imported meanwhile knows our records; errors name a page."""
 
     @functools.wraps(init)
     def wrapper(self: Any, *args: Any, **kwargs: Any) -> None:
@@ -86,7 +93,11 @@ def _announcing(init: Callable[..., None]) -> Callable[..., None]:
 
                 _TREE_LIBRARIES.discard(name)
                 find(name)
-        init(self, *args, **kwargs)
+        try:
+            init(self, *args, **kwargs)
+        except (ValueError, TypeError) as error:
+            point(error, type(self).__module__)
+            raise
 
     return wrapper
 
@@ -144,6 +155,11 @@ def rebuild(cls: type[T], data: Sequence[Any], settings: Sequence[Any]) -> T:
 def parts(x: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     """The data and the settings of a record, each in the order of its fields."""
     return tuple(getattr(x, n) for n in type(x)._data), tuple(getattr(x, n) for n in type(x)._static)
+
+
+def _fields(x: Any) -> dict[str, Any]:
+    """The fields of a record by name, as they are printed."""
+    return {name: getattr(x, name) for name in (*type(x)._data, *type(x)._static)}
 
 
 def map_arrays(fn: Callable[..., Any], tree: T, *more: Any) -> T:

@@ -7,15 +7,17 @@ from the answer.
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 import sys
 import warnings
-from typing import Any, Generic
+from typing import Any, ClassVar, Generic
 
 import numpy as np
 
 from .arrays import A, library, like, namespace
 from .backend import of
+from .display import brief, table
 from .record import record
 
 __all__ = ["ConvergenceWarning", "History", "Outcome", "Status", "frames_to_the_user", "report", "settle"]
@@ -91,6 +93,7 @@ class Outcome(Generic[A]):
     steps: A
     code: A
     history: History[A] | None
+    _shown: ClassVar[tuple[str, ...]] = ()  # the fields that are printed; all of them if none is named
 
     @property
     def converged(self) -> Any:
@@ -108,6 +111,55 @@ class Outcome(Generic[A]):
         if backend.traced([self.code]):
             return self.code
         return Status(int(np.max(backend.to_numpy(self.code))))
+
+    def _facts(self) -> dict[str, Any]:
+        """What was found, by name, as it is printed beside error, steps and status."""
+        shared = ("error", "steps", "code", "history")
+        names = self._shown or [f.name for f in dataclasses.fields(self) if f.name not in shared]
+        found = ((name, getattr(self, name)) for name in names)
+        return {name: value for name, value in found if not (value is None or (isinstance(value, str) and not value))}
+
+    def __repr__(self) -> str:
+        found = [f"{name} {brief(value)}" for name, value in self._facts().items()]
+        took = [f"error {_most(self.error)}", f"steps {_most(self.steps)}", _verdict(self)]
+        return f"{type(self).__name__}({', '.join(found + took)})"
+
+    def _repr_html_(self) -> str:
+        """The table that notebooks show."""
+        status = self.status if library(self.code) else None
+        said = f"{_verdict(self)}: {status}" if isinstance(status, Status) else _verdict(self)
+        checks = {} if self.history is None else {"history": f"{self.history.step.shape[0]} rows"}
+        rows = {"error": _most(self.error), "steps": _most(self.steps), **self._facts(), **checks}
+        return table(type(self).__name__, rows, said)
+
+
+def _most(x: Any) -> str:
+    """A number, or the greatest of a batch, as far as it can be read."""
+    if not library(x):  # jax puts other things into the fields of a record for a while
+        return brief(x)
+    backend = of(x)
+    if not backend.readable(x):
+        return "traced"
+    known = backend.to_numpy(x)
+    if not known.size:
+        return "of none"
+    most = known.max().item()
+    text = f"{most:.3g}" if isinstance(most, float) else str(most)
+    return f"at most {text}" if known.ndim else text
+
+
+def _verdict(outcome: Outcome[Any]) -> str:
+    """The name of the status; of a batch, how many of its problems are solved."""
+    code: Any = outcome.code
+    if not library(code) or not of(code).readable(code):
+        return "traced"
+    codes = of(code).to_numpy(code)
+    if not codes.ndim:
+        return Status(int(codes)).name
+    solved = int(np.sum(codes == int(Status.CONVERGED)))
+    if solved == codes.size:
+        return f"all {solved} CONVERGED"
+    return f"{solved} of {codes.size} CONVERGED, the worst {Status(int(codes.max())).name}"
 
 
 def settle(error: Any, tol: Any, code: Any) -> Any:

@@ -17,6 +17,7 @@ from ..arrays import library, namespace
 from ..backend import of
 from ..boundary import public
 from ..checks import check_limits, check_tol, values
+from ..guide import guided
 from ..implicit import differentiable
 from ..iterate import iterate
 from ..kernel import on_host
@@ -221,6 +222,7 @@ def cg_of(A: Any, b: Any, **settings: Any) -> LinearResult[Any]:
     return result
 
 
+@guided
 def cg(
     A: Any,
     b: Array_,

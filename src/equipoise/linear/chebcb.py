@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..arrays import like, namespace
+from ..guide import guided
 from ..kernel import kernel
 from .policy import (
     Chooser,
@@ -124,6 +125,7 @@ class ChebCB(Chooser):
     True
     """
 
+    @guided
     def __init__(
         self,
         interval: tuple[float, float],

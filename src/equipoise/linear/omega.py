@@ -17,6 +17,7 @@ from ..arrays import is_floating, library, namespace
 from ..backend import of
 from ..boundary import public
 from ..checks import number, values
+from ..guide import guided
 from ..operators import Stencil, as_operator
 from ..record import leaves
 from .lanczos import STEPS, dtype_of, spectrum
@@ -153,6 +154,7 @@ def extremes(A: Any, *, steps: int = STEPS, rng: Any = 0) -> tuple[Any, Any]:
 # The public functions
 
 
+@guided
 def optimal_omega(A: Any, *, solver: str = "sor", method: str = "auto", steps: int | None = None, rng: Any = 0) -> Any:
     """The best relaxation factor by formula: Young's for :func:`sor`, and one for :class:`SSOR` in :func:`cg`.
 
@@ -219,6 +221,7 @@ def young_of(A: Any, solver: str, method: str, steps: int | None, rng: Any) -> A
     return young(A, solver=solver, method=method, steps=steps, rng=rng)
 
 
+@guided
 def predicted_steps(A: Any, omega: Any, *, solver: str = "sor", tol: float = 1e-8) -> Array:
     """How many steps a solver should take for a relaxation factor, from the spectrum of the matrix alone.
 

@@ -10,6 +10,7 @@ from typing import Any, Generic
 import numpy as np
 
 from ..arrays import A as Array_
+from ..display import table
 from ..record import record, static
 from ..result import Status
 from .policy import FixedOmega, check_grid, default_grid
@@ -166,6 +167,10 @@ class SequenceResult(Generic[Array_]):
         total = steps.sum(axis=1)
         best = int(np.argmin(total))
         return Regret(points, steps, total, float(points[best]), self.total_steps - int(total[best]))
+
+    def _repr_html_(self) -> str:
+        first, *lines = self.summary().splitlines()
+        return table("SequenceResult", dict(row.split(maxsplit=1) for row in lines), first)
 
     def __repr__(self) -> str:
         return f"SequenceResult({np.asarray(self.steps).size} systems, {self.total_steps} steps, {self.status.name})"

@@ -14,6 +14,7 @@ import numpy as np
 from ..arrays import library
 from ..backend import of
 from ..checks import number
+from ..guide import guided
 from ..operators import as_operator
 from .checks import batch_of, trailing
 from .lanczos import STEPS, Spectrum, spectrum
@@ -161,6 +162,7 @@ class FixedOmega(Chooser):
     1.5
     """
 
+    @guided
     def __init__(self, omega: float) -> None:
         super().__init__()
         value = number("omega", omega)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic
+from typing import Generic
 
 from ..arrays import A
 from ..record import record
@@ -26,8 +26,3 @@ class LinearResult(Outcome[A], Generic[A]):
     """
 
     x: A
-
-    def __repr__(self) -> str:
-        shape: Any = tuple(self.x.shape)
-        status = getattr(self.status, "name", "traced")
-        return f"LinearResult(x {shape}, error {self.error}, steps {self.steps}, {status})"

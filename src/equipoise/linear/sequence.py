@@ -21,6 +21,7 @@ from ..arrays import library, namespace
 from ..backend import of
 from ..boundary import public
 from ..checks import check_limits, check_tol, number
+from ..guide import guided
 from ..operators import as_operator
 from ..progress import _settings
 from ..record import as_data, leaves, plain, record
@@ -288,6 +289,7 @@ def check_hidden(first: System[Any], x0: Any) -> None:
         )
 
 
+@guided
 def solve_sequence(
     systems: Iterable[Any],
     *,

@@ -9,6 +9,7 @@ from ..arrays import namespace
 from ..backend import of
 from ..boundary import public
 from ..checks import check_limits, check_tol
+from ..guide import guided
 from ..implicit import differentiable
 from ..iterate import iterate
 from ..kernel import Kernel, on_host
@@ -166,6 +167,7 @@ def sor_of(A: Any, b: Any, **settings: Any) -> LinearResult[Any]:
     return result
 
 
+@guided
 def sor(
     A: Any,
     b: Array_,

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ..guide import guided
 from .policy import (
     Chooser,
     Radius,
@@ -207,6 +208,7 @@ class TsallisINF(Learner):
     True
     """
 
+    @guided
     def __init__(self, grid: Any = None, *, relative: bool = True, prior_rounds: int = 20, rng: Any) -> None:
         super().__init__(grid, relative, prior_rounds, rng, bins=1)
 
@@ -251,6 +253,7 @@ class BinnedTsallisINF(Learner):
     True
     """
 
+    @guided
     def __init__(
         self,
         interval: tuple[float, float],

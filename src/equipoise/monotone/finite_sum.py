@@ -14,6 +14,7 @@ import numpy as np
 
 from ..arrays import first_index, is_floating, library, like, namespace, shape_text
 from ..checks import check_finite, check_mask, values
+from ..guide import guided
 from ..random import key, mulhi
 from ..record import as_data, plain, record, static
 
@@ -70,6 +71,7 @@ class Components:
         return namespace(u).mean(fun(u, idx, *self.args) - fun(v, idx, *self.args), axis=-2)
 
 
+@guided
 def components(fun: Any, n: int, *, args: tuple[Any, ...] = (), full: Any = None) -> Components:
     """A finite sum from a function of its components.
 

@@ -11,6 +11,7 @@ from ..arrays import library, like, namespace, shape_text
 from ..backend import of
 from ..boundary import public
 from ..checks import check_limits, check_tol, values
+from ..guide import guided
 from ..implicit import differentiable
 from ..iterate import iterate
 from ..kernel import on_host
@@ -163,6 +164,7 @@ def program_with(
     return result
 
 
+@guided
 def linear_program(
     c: Array_,
     A: Any = None,

@@ -10,6 +10,7 @@ from ..arrays import first_index, library, like, namespace, shape_text
 from ..backend import of
 from ..boundary import public
 from ..checks import check_finite, check_limits, check_mask, check_tol, values
+from ..guide import guided
 from ..implicit import differentiable
 from ..iterate import iterate, repeat
 from ..kernel import kernel, on_host
@@ -191,6 +192,7 @@ def game_of(K: Any, *, tol: Any, init: Any, **options: Any) -> GameResult[Any]:
     return result
 
 
+@guided
 def matrix_game(
     A: Array_,
     *,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Generic
 
-from ..arrays import A, shape_text
+from ..arrays import A
 from ..backend import of
 from ..record import record
 from ..result import History, Outcome, Status
@@ -23,13 +23,6 @@ class OracleHistory(History[A], Generic[A]):
     """
 
     oracle_calls: A
-
-
-def told(result: Outcome[A], answer: str, *more: str) -> str:
-    """A result in a line: what was found, how well, in how many steps, and how it ended."""
-    status = getattr(result.status, "name", "traced")
-    parts = (answer, f"error {result.error}", f"steps {result.steps}", *more, status)
-    return f"{type(result).__name__}({', '.join(parts)})"
 
 
 @record
@@ -58,9 +51,6 @@ class MonotoneResult(Outcome[A], Generic[A]):
     u: A
     oracle_calls: A
     restarts: A
-
-    def __repr__(self) -> str:
-        return told(self, f"u {shape_text(self.u)}", f"oracle_calls {self.oracle_calls}")
 
 
 def advice(result: MonotoneResult[Any]) -> str:
@@ -97,9 +87,6 @@ class GameResult(Outcome[A], Generic[A]):
     upper: A
     restarts: A
 
-    def __repr__(self) -> str:
-        return told(self, f"x {shape_text(self.x)}, y {shape_text(self.y)}, value {self.value}")
-
 
 @record
 class LinearProgramResult(Outcome[A], Generic[A]):
@@ -135,6 +122,3 @@ class LinearProgramResult(Outcome[A], Generic[A]):
     dual_residual: A
     gap: A
     restarts: A
-
-    def __repr__(self) -> str:
-        return told(self, f"x {shape_text(self.x)}, y {shape_text(self.y)}, value {self.value}")

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..arrays import library, like, namespace
 from ..backend import of
+from ..guide import guided
 from .csr import CSR
 from .dense import Dense
 from .protocol import LinearOperator
@@ -15,6 +16,7 @@ from .protocol import LinearOperator
 __all__ = ["as_operator"]
 
 
+@guided
 def as_operator(A: Any) -> LinearOperator[Any]:
     """Whatever stands for a matrix, as a linear operator.
 

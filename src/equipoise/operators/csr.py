@@ -85,7 +85,6 @@ class CSR(Stored[A], Generic[A]):
     shape: tuple[int, int] = static()
     rows: A = dataclasses.field(init=False)
     _axes = 1
-    __repr__ = Stored.__repr__
 
     def __post_init__(self) -> None:
         check_numbers("data", self.data)

@@ -43,7 +43,6 @@ class Dense(Stored[A], Generic[A]):
 
     array: A
     _axes = 2
-    __repr__ = Stored.__repr__  # a dataclass would write its own
 
     def __post_init__(self) -> None:
         check_numbers("array", self.array)

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..arrays import A, is_floating, library, namespace, shape_text
 from ..boundary import public
+from ..display import short_dtype
 from ..record import parts, rebuild
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ __all__ = [
     "check_batch",
     "check_numbers",
     "check_vector",
-    "short_dtype",
     "sum_to",
 ]
 
@@ -99,11 +99,6 @@ class Stored(Generic[A]):
         stored = f", {numbers.shape[-1]} stored" if pattern else ""
         batch = f", batch {shape}" if (shape := tuple(numbers.shape[: -self._axes])) else ""
         return f"{type(self).__name__}({this.shape[0]} x {this.shape[1]}{stored}{batch}, {short_dtype(numbers)})"
-
-
-def short_dtype(x: Any) -> str:
-    """The dtype of `x` without the name of its library."""
-    return str(x.dtype).rpartition(".")[2]
 
 
 def beside(cotangent: Any, x: Any) -> Any:

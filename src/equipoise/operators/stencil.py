@@ -14,6 +14,7 @@ import numpy as np
 
 from ..arrays import A, is_floating, library, like, namespace, shape_text
 from ..boundary import public
+from ..display import short_dtype
 from ..record import rebuild, record, static
 from .csr import CSR
 from .faces import (
@@ -32,7 +33,7 @@ from .faces import (
     shortened,
 )
 from .neighbours import pattern_beside, stencil_product
-from .protocol import check_batch, short_dtype
+from .protocol import check_batch
 
 __all__ = ["Stencil"]
 

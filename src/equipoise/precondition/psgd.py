@@ -13,6 +13,7 @@ from ..arrays import A as Array_
 from ..arrays import like as beside_of
 from ..arrays import namespace
 from ..boundary import public
+from ..guide import guided
 from ..record import leaves, record, static
 from .annealed import Annealed
 from .checks import check_like, check_memory, check_number, check_numbers, check_pair, check_whole, check_word, taken
@@ -24,6 +25,7 @@ from .operator import Preconditioner
 __all__ = ["Psgd", "psgd"]
 
 
+@guided
 def psgd(
     kind: str = "dense",
     *,

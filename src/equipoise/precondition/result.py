@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Generic
 
-from ..arrays import A, shape_text
+from ..arrays import A
 from ..backend import of
 from ..record import record, static
 from ..result import Outcome
@@ -37,10 +37,7 @@ class HessianFit(Outcome[A], Generic[A]):
     preconditioner: Preconditioner
     state: Any
     hvps: A
-
-    def __repr__(self) -> str:
-        status = getattr(self.status, "name", "traced")
-        return f"HessianFit({self.preconditioner!r}, error {self.error}, steps {self.steps}, {status})"
+    _shown = ("preconditioner", "hvps")
 
 
 @record
@@ -72,6 +69,7 @@ class MinimizeResult(Outcome[A], Generic[A]):
     state: Any
     products: bool = static()  # whether hvp was given
     batched: bool = static()
+    _shown = ("x", "fun")
 
     @property
     def nit(self) -> int:
@@ -102,7 +100,3 @@ class MinimizeResult(Outcome[A], Generic[A]):
     def message(self) -> str:
         """The sentence of `status`."""
         return str(self.status)
-
-    def __repr__(self) -> str:
-        status = getattr(self.status, "name", "traced")
-        return f"MinimizeResult(x {shape_text(self.x)}, error {self.error}, steps {self.steps}, {status})"

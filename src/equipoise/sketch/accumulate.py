@@ -15,6 +15,7 @@ from ..arrays import A as Array_
 from ..arrays import namespace, shape_text
 from ..boundary import public
 from ..checks import check_limits, check_mask, number
+from ..guide import guided
 from ..record import record, static
 from .checks import check_dtype, check_inside, check_numbers, check_plain, check_whole, first_bad_row, is_finite
 from .factors import unit
@@ -315,6 +316,7 @@ def first_missing(ranges: Ranges) -> int:
     return ranges[0][1] if ranges and ranges[0][0] == 0 else 0
 
 
+@guided
 def accumulate(S: SketchOperator) -> Accumulator[Any]:
     """An empty accumulator of the sketch `S`: rows come block by block, and least squares of them are one call away.
 

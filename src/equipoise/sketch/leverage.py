@@ -19,6 +19,7 @@ from ..arrays import library, like, namespace
 from ..backend import of
 from ..boundary import public
 from ..checks import check_finite, values
+from ..guide import guided
 from ..implicit import differentiable
 from ..operators import CSR, Dense, as_operator
 from ..random import Stream, key, normal, words_of
@@ -201,6 +202,7 @@ def scores_of(A: Any, *, method: str, rng: Any) -> Any:
     return solve(A, mixing, seed=seed)[0]
 
 
+@guided
 def leverage_scores(A: Array_, *, method: str = "auto", rng: int | np.random.Generator = 0) -> Array_:
     """How much each row of A matters to its column space: tau_i = a_i (A^T A)^+ a_i^T.
 

@@ -23,6 +23,7 @@ from ..arrays import like, namespace
 from ..backend import of
 from ..boundary import public
 from ..checks import check_limits, number
+from ..guide import guided
 from ..implicit import differentiable, solve_symmetric
 from ..iterate import iterate, stepwise
 from ..kernel import kernel
@@ -54,11 +55,6 @@ class LewisResult(Outcome[Array_], Generic[Array_]):
     """
 
     weights: Array_
-
-    def __repr__(self) -> str:
-        shape: Any = tuple(self.weights.shape)
-        status = getattr(self.status, "name", "traced")
-        return f"LewisResult(weights {shape}, error {self.error}, steps {self.steps}, {status})"
 
 
 @record
@@ -258,6 +254,7 @@ def weights_for(A: Any, p: Any, *, tol: Any, rng: Any, **options: Any) -> LewisR
     return result
 
 
+@guided
 def lewis_weights(
     A: Array_,
     p: float,

@@ -13,6 +13,7 @@ from ..arrays import library, namespace
 from ..backend import of
 from ..boundary import public
 from ..checks import check_limits
+from ..guide import guided
 from ..operators import Dense, LinearOperator, as_operator
 from ..random import key
 from .checks import check_matrix, check_sides, columns_of
@@ -121,6 +122,7 @@ def lstsq_of(A: Any, b: Any, **settings: Any) -> LstsqResult[Any]:
     return result
 
 
+@guided
 def lstsq(
     A: Any,
     b: Array_,

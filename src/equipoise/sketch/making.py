@@ -9,6 +9,7 @@ import numpy as np
 
 from ..arrays import library, shape_text
 from ..backend import of
+from ..guide import guided
 from ..random import key
 from .checks import check_inside, check_whole
 from .kinds import KINDS
@@ -17,6 +18,7 @@ from .operator import SketchOperator
 __all__ = ["rows_for", "sketch_operator", "suggest_rows"]
 
 
+@guided
 def sketch_operator(
     kind: str,
     m: int,
@@ -104,6 +106,7 @@ def sketch_operator(
     return SketchOperator(kind, m, n, low + (high << 32), s if kind == "sparse_sign" else 1, probabilities)
 
 
+@guided
 def suggest_rows(kind: str, d: int, *, epsilon: float, delta: float = 0.05) -> int:
     """Rows that a sketch needs for an error of `epsilon` in every coordinate, with probability 1 - `delta`.
 

@@ -60,6 +60,7 @@ class LstsqResult(Outcome[A], Generic[A]):
     sketch_rows: int = static(default=0)
     s: int = static(default=0)
     residual_estimated: bool = static(default=False)
+    _shown = ("x", "residual_norm", "rank", "condition", "method", "kind", "sketch_rows")
 
     @public
     def coordinate_bound(self, delta: float = 0.05) -> A:
@@ -121,12 +122,6 @@ class LstsqResult(Outcome[A], Generic[A]):
         backend = of(self.rank)
         d = self.x.shape[-1 if self.x.ndim == self.error.ndim + 1 else -2]
         return not backend.traced([self.rank]) and bool((backend.to_numpy(self.rank) < d).any())
-
-    def __repr__(self) -> str:
-        shape: Any = tuple(self.x.shape)
-        status = getattr(self.status, "name", "traced")
-        rows = f", {self.kind} of {self.sketch_rows} rows" if self.kind else ""
-        return f"LstsqResult({status}, {self.method}{rows}, x {shape}, error {summary(self.error)})"
 
 
 def summary(x: Any, least: bool = False) -> str:

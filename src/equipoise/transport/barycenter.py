@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import Any, Generic
 
-from ..arrays import A, namespace, shape_text
+from ..arrays import A, namespace
 from ..backend import of
 from ..boundary import public
 from ..checks import check_limits
@@ -63,10 +63,6 @@ class BarycenterResult(Outcome[A], Generic[A]):
     histogram: A
     f: A
     g: A
-
-    def __repr__(self) -> str:
-        shape, status = shape_text(self.histogram), getattr(self.status, "name", "traced")
-        return f"BarycenterResult(histogram {shape}, error {self.error}, steps {self.steps}, {status})"
 
 
 # ---------------------------------------------------------------------------------------------------------------------

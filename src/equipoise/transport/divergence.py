@@ -124,9 +124,8 @@ class DivergenceResult(Outcome[A], Generic[A]):
         """The debiased potential on `y`, shape (..., m): the derivative of `value` in `b`."""
         return _potentials(self)[1]
 
-    def __repr__(self) -> str:
-        status = getattr(self.status, "name", "traced")
-        return f"DivergenceResult({self.cross.cost}, error {self.error}, steps {self.steps}, {status})"
+    def _facts(self) -> dict[str, Any]:
+        return self.cross._facts()
 
 
 @public

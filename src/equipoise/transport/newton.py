@@ -50,10 +50,7 @@ class NewtonResult(TransportResult[A], Generic[A]):
     sweeps: A
     cg_steps: A
     density: A
-
-    def __repr__(self) -> str:
-        counts = f"newton_steps {self.newton_steps}, sweeps {self.sweeps}, cg_steps {self.cg_steps}"
-        return f"{super().__repr__().replace('TransportResult', 'NewtonResult', 1)[:-1]}, {counts})"
+    _shown = (*TransportResult._shown, "newton_steps", "sweeps", "cg_steps")
 
 
 # ---------------------------------------------------------------------------------------------------------------------

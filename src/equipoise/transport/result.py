@@ -5,7 +5,7 @@ Nothing of size n x m is kept: the plan is P_ij = a_i b_j exp((f_i + g_j - C_ij)
 
 from __future__ import annotations
 
-from typing import Any, Generic
+from typing import Any, ClassVar, Generic
 
 import numpy as np
 
@@ -105,6 +105,7 @@ class TransportResult(Outcome[A], Generic[A]):
     epsilon: Any
     rho_a: Any
     rho_b: Any
+    _shown: ClassVar[tuple[str, ...]] = ("cost", "epsilon", "f", "g", "rho_a", "rho_b")
 
     @property
     def value(self) -> A:
@@ -138,11 +139,6 @@ class TransportResult(Outcome[A], Generic[A]):
         Formed a panel of rows at a time, so that memory grows with what is kept. It needs values: not under ``jit``.
         """
         return _sparse_plan(self, threshold)
-
-    def __repr__(self) -> str:
-        shape, error = tuple(self.cost.shape), self.error
-        status = getattr(self.status, "name", "traced")
-        return f"TransportResult(cost {shape}, error {error}, steps {self.steps}, {status})"
 
 
 def _epsilon(r: TransportResult[Any]) -> Any:

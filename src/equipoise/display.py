@@ -1,0 +1,92 @@
+"""How records look when they are printed: a line in a terminal, a table in a notebook.
+
+A result of a million numbers is printed by what its user asks first: whether it converged, how far it is off, and the
+shapes of what was found. Nothing is computed for it, and nothing of an array is read that has axes.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping
+from typing import Any
+
+from .arrays import library, shape_text
+
+__all__ = ["brief", "line", "short_dtype", "table"]
+
+_TEXT = 60  # characters of a value whose class is not known here
+
+
+def short_dtype(x: Any) -> str:
+    """The dtype of `x` without the name of its library.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> short_dtype(np.zeros(3))
+    'float64'
+    """
+    return str(x.dtype).rpartition(".")[2]
+
+
+def brief(x: Any) -> str:
+    """A value in a few words: an array with axes by its shape, one without by its number where that is known.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> brief(np.zeros((500, 2))), brief(np.asarray(0.1 + 0.2)), brief([1, 2, 3]), brief("sum")
+    ('(500, 2)', '0.3', 'list of 3', "'sum'")
+    """
+    if library(x):
+        return shape_text(x) if x.ndim else _number(x)
+    if isinstance(x, float):
+        return f"{x:.6g}"
+    if x is None or isinstance(x, (bool, int, str)) or hasattr(x, "_data"):
+        return repr(x)
+    if isinstance(x, (tuple, list, dict)):
+        return f"{type(x).__name__} of {len(x)}"
+    name = getattr(x, "__qualname__", None)
+    text = str(name) if name else repr(x)
+    return text if len(text) <= _TEXT else type(x).__name__
+
+
+def _number(x: Any) -> str:
+    """The number in an array without axes; a jax transformation hides it."""
+    from .backend import of
+
+    backend = of(x)
+    if backend.traced([x]):
+        return "traced"
+    number = backend.to_numpy(x).item()
+    return f"{number:.6g}" if isinstance(number, float) else str(number)
+
+
+def line(x: Any, facts: Mapping[str, Any]) -> str:
+    """``Name(field=value, ...)``: what :func:`repr` gives for a record."""
+    return f"{type(x).__name__}({', '.join(f'{name}={_cell(value)}' for name, value in facts.items())})"
+
+
+def _cell(x: Any) -> str:
+    return f"{short_dtype(x)} {shape_text(x)}" if library(x) and x.ndim else brief(x)
+
+
+def table(title: str, rows: Mapping[str, Any], caption: str = "") -> str:
+    """Rows of names and values as HTML; it takes its colours from the page, dark or light."""
+    body = "".join(
+        f'<tr><th style="text-align:left">{html.escape(name)}</th>'
+        f'<td style="text-align:left">{html.escape(_described(value))}</td></tr>'
+        for name, value in rows.items()
+    )
+    said = f"<br>{html.escape(caption)}" if caption else ""
+    top = f"<strong>{html.escape(title)}</strong>{said}"
+    return f'<div class="equipoise">{top}<table><tbody>{body}</tbody></table></div>'
+
+
+def _described(x: Any) -> str:
+    """A value in a table, where there is room for the library of an array."""
+    if not library(x) or not x.ndim:
+        return x if isinstance(x, str) else brief(x)
+    device = str(getattr(x, "device", "cpu"))
+    place = "" if "cpu" in device.lower() else f", {device}"
+    return f"{short_dtype(x)} {shape_text(x)}, {library(x)}{place}"
