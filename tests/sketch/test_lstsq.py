@@ -317,7 +317,7 @@ class TestBackends:
         again = eq.load(tmp_path / "result.npz")
         assert isinstance(again, LstsqResult)
         assert np.array_equal(again.coordinate_bound(), result.coordinate_bound())
-        assert "sketch_solve, srht of 100 rows" in repr(again)
+        assert "method 'sketch_solve', kind 'srht', sketch_rows 100" in repr(again)
 
 
 class Own:

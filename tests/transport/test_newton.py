@@ -395,7 +395,7 @@ class TestOptions:
 
     def test_repr(self) -> None:
         text = repr(sinkhorn_newton_sparse(problem()[0], epsilon=0.1))
-        assert text.startswith("NewtonResult(cost (7, 5), error ")
+        assert text.startswith("NewtonResult(cost (7, 5), epsilon 0.1, f (7,), g (5,), newton_steps ")
         assert "newton_steps" in text
 
     @pytest.mark.parametrize(
