@@ -161,7 +161,7 @@ class TestDemo:
         assert "not there yet" in monotone["halpern_vr, theory"]
         assert "converged" in monotone["halpern_vr"]
         value = float(re.search(r"value ([\d.]+)", monotone["Patrol game"])[1])
-        exact = float(re.search(r"value ([\d.]+)", monotone["By HiGHS"])[1])
+        exact = float(re.search(r"value ([\d.]+)", monotone["Against SciPy"])[1])
         assert abs(value - exact) <= (2e-6 if dtype is None else 1e-3)
         assert float(monotone["Its gap"].partition(",")[0]) <= float(monotone["Its gap"].rpartition(" ")[2])
         assert sum(int(share) for share in re.findall(r"(\d+)%", monotone["Watched"])) >= 95
@@ -171,6 +171,13 @@ class TestDemo:
         level = float(quasimetric["Floor"].partition(",")[0])
         errors = {name: float(quasimetric[name]) for name in ("IQE, sum", "IQE, maxmean", "PQE", "Euclid")}
         assert 3 * max(errors[name] for name in errors if name != "Euclid") < level < errors["Euclid"]
+        assert float(re.search(r"agree to (\S+)", quasimetric["Against torch"])[1]) < (1e-12 if dtype is None else 1e-4)
+        assert "which is not the tolerance" not in transport["Against POT"]
+        assert re.search(r"this \S+ s: \S+ times; it takes [\d,]+ steps", linear["Against SciPy"])
+        (overview,) = root.iter("nav")
+        assert text_of(overview).count("Converged") == 6
+        for peer in ("POT", "scipy.sparse.linalg.cg", "numpy.linalg.lstsq", "HiGHS", "textbook", "L-BFGS"):
+            assert peer in text_of(overview)
         assert quasimetric["Terrain"] == "42 x 64 places, 77 of them embedded, in 250 steps"
         assert sorted(path.name for path in folder.iterdir()) == sorted(
             {"index.html"} | {e.attrib[k] for e in root.iter() for k in ("src", "srcset") if k in e.attrib}

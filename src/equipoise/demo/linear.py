@@ -19,6 +19,7 @@ from ..backend import of
 from ..linear import SSOR, ChebCB, System, TsallisINF, YoungOmega, cg, solve_sequence
 from ..operators import Stencil
 from ..progress import progress
+from . import peers
 from .report import Figure, Section, chart
 
 __all__ = ["run"]
@@ -45,6 +46,8 @@ def run(folder: Path, *, dtype: str = "float64", small: bool = False) -> Section
     with progress(mininterval=0.5):
         young = march(policy=YoungOmega(), keep="all")
     seconds = time.perf_counter() - start
+    _, spent = peers.least_time(lambda: march(policy=YoungOmega()), rounds=2)
+    peer = peers.scipy_cg(systems, plate.start, tol, spent)
     tsallis, cheb = march(policy=TsallisINF(rng=0)), march(policy=ChebCB(INTERVAL, rng=0))
     results = {"Young": young, "Tsallis-INF": tsallis, "ChebCB": cheb}
     regret = young.regret(systems, GRID)
@@ -52,6 +55,7 @@ def run(folder: Path, *, dtype: str = "float64", small: bool = False) -> Section
     shares = {name: result.total_steps / least for name, result in results.items()}
     told = ", ".join(f"{name} {share:.2f}" for name, share in shares.items())
     print(f"  {young.total_steps} steps with Young's factors, {seconds:.2f} s; over the best fixed factor's: {told}")
+    print(f"  {peer}")
     print(f"  {young.status}")
 
     pasted, cloned, patch = clone(dtype)
@@ -78,12 +82,14 @@ def run(folder: Path, *, dtype: str = "float64", small: bool = False) -> Section
             ("Over that", told),
             ("Error", f"{np.max(young.error):.2e} at worst, the norm of b - A x over that of b"),
             ("Tolerance", f"{tol:.0e}"),
+            ("Against SciPy", peer),
             ("Seconds", f"{seconds:.2f} for all time steps, {1e3 * seconds / steps:.2f} ms each"),
             ("Clone", f"{int(np.max(patch.steps))} steps for three channels of {patch.x[0, ...].size:,} pixels"),
             ("Smoothing", f"{int(np.max(flat.steps))} steps for three channels of {flat.x[0, ...].size:,} pixels"),
             ("Status", f"{young.status.name}. {young.status}"),
         ],
         status=f"Converged: {steps:,} of {steps:,} systems, {young.total_steps:,} steps, tolerance {tol:.0e}.",
+        peer=peer,
         failure=str(failed[0]) if failed else "",
     )
 

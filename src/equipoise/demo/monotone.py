@@ -11,8 +11,6 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +30,7 @@ from ..monotone import (
 )
 from ..plot.shared import shades
 from ..result import ConvergenceWarning
-from . import flights, imports
+from . import flights, imports, peers
 from .report import Figure, Section, chart
 
 __all__ = ["patrol", "run"]
@@ -56,7 +54,7 @@ def run(folder: Path, *, dtype: str = "float64", small: bool = False) -> Section
     timed(lambda: matrix_game(payoff, tol=aim, max_steps=40, history=True))  # the first call compiles
     game, seconds = timed(lambda: matrix_game(payoff, tol=aim, max_steps=100_000, history=True))
     print(f"patrol: {len(modules)} modules, value {game.value:.6f}, gap {game.error:.1e}, {int(game.steps)} steps")
-    peer = by_simplex_method(payoff)
+    peer = peers.scipy_linprog(payoff, seconds)
     size, epochs = (30, 20) if small else (200, 150)
     lost = on_a_dense_game(size, epochs)
     for name, gap in lost.items():
@@ -90,7 +88,7 @@ def run(folder: Path, *, dtype: str = "float64", small: bool = False) -> Section
                 f"{len(modules)} modules, value {game.value:.6f}, {seconds:.2f} s, {int(game.steps):,} steps",
             ),
             ("Its gap", f"{game.error:.1e}, tolerance {aim:.0e}"),
-            *((("By HiGHS", peer),) if peer else ()),
+            ("Against SciPy", peer),
             ("Watched", mixed(modules, game.x)),
             ("Broken", mixed(modules, game.y)),
             ("Dense game", f"{size} x {size}, gap after {epochs} epochs: " + listed(lost)),
@@ -99,6 +97,7 @@ def run(folder: Path, *, dtype: str = "float64", small: bool = False) -> Section
         ],
         status=f"Converged: {n:,} flights to {best.error:.1e} in {float(best.oracle_calls) / n:.0f} epochs; "
         f"the value of the game lies between {game.lower:.6f} and {game.upper:.6f}.",
+        peer=peer,
         failure=str(failed[0].status) if failed else "",
     )
 
@@ -160,18 +159,6 @@ def patrol() -> tuple[tuple[str, ...], Floats, Floats]:
     near = imports.hops(len(modules), np.concatenate([edges, edges[:, ::-1]]))
     depended = np.bincount(edges[:, 1], minlength=len(modules)).astype(np.float64)
     return modules, depended[:, None] * (1.0 - np.exp(-REACH * near)), depended
-
-
-def by_simplex_method(payoff: Floats) -> str:
-    """The same game by the simplex method of HiGHS, if scipy is there."""
-    if find_spec("scipy") is None:
-        return ""
-    solve, (m, n) = import_module("scipy.optimize").linprog, payoff.shape
-    above = np.concatenate([payoff, -np.ones((m, 1))], axis=1)
-    unknown = {"c": np.append(np.zeros(n), 1.0), "bounds": [*[(0.0, None)] * n, (None, None)]}
-    sums = {"A_eq": np.append(np.ones(n), 0.0)[None], "b_eq": [1.0]}
-    done, seconds = timed(lambda: solve(A_ub=above, b_ub=np.zeros(m), method="highs-ds", **unknown, **sums))
-    return f"value {done.fun:.6f}, {seconds:.2f} s: few strategies matter, which is what the simplex method likes"
 
 
 def mixed(modules: tuple[str, ...], strategy: Any) -> str:

@@ -55,6 +55,7 @@ def run(folder: Path, *, dtype: str = "float64", small: bool = False) -> Section
     for name, fit in fits.items():
         print(f"  fit, {name}: {float(fit.error):.1e} after {int(fit.steps)} pairs")
 
+    all_data = "; ".join(f"{k}: {e[-1]:.1e} after {c[-1]:.0f} evaluations" for k, (c, e) in full.items())
     good = [fit for fit in fits.values() if fit.converged]
     at = {where: {k: min(v, key=v.__getitem__) for k, v in grid[where].items()} for where in grid}
     return Section(
@@ -77,13 +78,14 @@ def run(folder: Path, *, dtype: str = "float64", small: bool = False) -> Section
             ("Rates", f"best of {4 // (1 + small)} for each, on other batches than those shown"),
             *((f"In {where}", ", ".join(f"{k} {rate:g}" for k, rate in found.items())) for where, found in at.items()),
             ("Evaluations", "a step of PSGD takes a gradient and a product, one of L-BFGS two gradients, SGD's one"),
-            ("All data", "; ".join(f"{k}: {e[-1]:.1e} after {c[-1]:.0f} evaluations" for k, (c, e) in full.items())),
+            ("All data", all_data),
             ("Hessian", f"of the weights of digit 8, 65 unknowns, damped by {DAMPING:g}"),
             *((f"Fit, {k}", f"{float(fit.error):.1e} after {int(fit.steps):,} pairs") for k, fit in fits.items()),
             ("Seconds", "CPU time of the process, without the compilation of kernels and the looks at the loss"),
             ("Status", f"{(good or list(fits.values()))[0].status.name}. {(good or list(fits.values()))[0].status}"),
         ],
         status=f"Converged: {len(good)} of {len(fits)} fits of the Hessian. Trained on {steps * BATCH:,} digits.",
+        peer="All data: " + all_data,
         failure="" if good else str(next(iter(fits.values())).status),
     )
 

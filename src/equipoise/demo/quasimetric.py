@@ -19,7 +19,7 @@ import numpy as np
 from .. import plot
 from ..quasimetric import fit
 from ..result import ConvergenceWarning
-from . import imports
+from . import imports, peers
 from .report import Figure, Section, Table, chart
 from .terrain import costs, lattice, slopes, terrain
 
@@ -47,6 +47,9 @@ def run(folder: Path, *, dtype: str = "float64", small: bool = False) -> Section
     print(f"imports: {len(D)} modules, {out:.1%} of the pairs without a way, {held.mean():.1%} held out")
     found, best = compared(D, held)
     level = floor(D, held)
+    kept, spent = peers.least_time(best.distances)
+    peer = peers.textbook_iqe(np.asarray(best.points), best.components, np.asarray(kept), spent)
+    print(f"  {peer}")
     print(f"  no symmetric distance has less than {level:.4f}")
 
     heights = terrain(10 if small else 5)
@@ -86,6 +89,7 @@ def run(folder: Path, *, dtype: str = "float64", small: bool = False) -> Section
                 f"the shortest ways over what was observed err by {guessed(completed(D, held), D, held)[0]:.5f}; they "
                 f"keep {int((~held & apart(D)).sum()):,} numbers, the points {DIM * len(D):,}",
             ),
+            ("Against torch", peer),
             ("Reach", "how likely a held-out pair without a way is the farther one of it and another (AUC)"),
             (
                 "Points",
@@ -107,6 +111,7 @@ def run(folder: Path, *, dtype: str = "float64", small: bool = False) -> Section
         ],
         status=f"Converged: on imports held out the error is {level / lesser:.0f} times below the least one of any "
         "symmetric distance.",
+        peer=peer,
         failure="" if best.converged else str(best.status),
     )
 

@@ -37,7 +37,10 @@ class Table:
 
 @dataclass
 class Section:
-    """What one family has to show; `failure` is a sentence if it failed, `status` one about how it went."""
+    """What one family has to show; `failure` is a sentence if it failed, `status` one about how it went.
+
+    `peer` says how another library does on the same problem.
+    """
 
     title: str
     lead: str
@@ -45,6 +48,7 @@ class Section:
     facts: list[tuple[str, str]] = field(default_factory=list)
     table: Table | None = None
     status: str = ""
+    peer: str = ""
     failure: str = ""
 
 
@@ -107,7 +111,7 @@ h1 { font-size: 2.4rem; line-height: 1.1; letter-spacing: -.02em; margin: 0 0 .4
 h2 { font-size: 1.55rem; line-height: 1.25; letter-spacing: -.01em; margin: 0 0 .5rem; }
 p { max-width: 46rem; margin: 0 0 1rem; } .soft { color: var(--soft); }
 section { border-top: 1px solid var(--line); margin-top: 2.2rem; padding-top: 2rem; }
-nav a { color: inherit; margin-right: 1.2rem; }
+nav a { color: inherit; } .overview td { width: 36%; } .overview .status { margin: 0; font-weight: 500; }
 .status { font-weight: 600; color: var(--good); } .status.failed { color: var(--bad); }
 .row { display: grid; grid-template-columns: repeat(3, minmax(0, 1fr)); gap: 1.1rem; margin: 1.1rem 0; }
 figure { margin: 0; background: var(--card); border: 1px solid var(--line); border-radius: 12px; overflow: hidden; }
@@ -121,6 +125,8 @@ td { font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
 @media (max-width: 56rem) {
   .row { grid-template-columns: minmax(0, 1fr); max-width: 34rem; } }
 @media (max-width: 34rem) {
+  .overview, .overview tbody, .overview tr, .overview th, .overview td { display: block; width: auto; border: 0; }
+  .overview thead { display: none; } .overview tr { border-bottom: 1px solid var(--line); padding: .4rem 0; }
   body { font-size: 16px; } main { padding: 1.8rem 1rem 3rem; } h1 { font-size: 1.9rem; } th { width: 7.5rem; } }
 """
 
@@ -168,15 +174,25 @@ def _section(number: int, section: Section) -> str:
     )
 
 
+def _overview(sections: list[Section]) -> str:
+    """What was solved, how well, and beside whom: a row a section, which leads to it."""
+    rows = "".join(
+        f'<tr><th scope="row"><a href="#part{k}">{html.escape(s.title)}</a></th>'
+        f"<td>{_state(s)}</td><td>{html.escape(s.peer)}</td></tr>\n"
+        for k, s in enumerate(sections)
+    )
+    head = "".join(f'<th scope="col">{name}</th>' for name in ("Problem", "How it went", "Beside others"))
+    return f'<nav><table class="overview"><thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody></table></nav>\n'
+
+
 def write(folder: Path, sections: list[Section], subtitle: str) -> Path:
     """Write ``index.html`` into `folder` and return its path."""
-    links = "".join(f'<a href="#part{k}">{html.escape(s.title)}</a>\n' for k, s in enumerate(sections))
     page = (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8" />\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1" />\n<title>Equipoise: report</title>\n'
         f"<style>{STYLE}</style>\n</head>\n<body>\n<main>\n<h1>Equipoise</h1>\n"
         f'<p class="soft">{html.escape(subtitle)}</p>\n'
-        + (f"<nav>\n{links}</nav>\n" if len(sections) > 1 else "")
+        + (_overview(sections) if len(sections) > 1 else "")
         + "".join(_section(k, section) for k, section in enumerate(sections))
         + "</main>\n</body>\n</html>\n"
     )

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from .. import plot, sketch
-from . import flights
+from . import flights, peers
 from .linear import photograph
 from .report import Figure, Section, chart
 
@@ -58,6 +58,7 @@ def run(folder: Path, *, dtype: str = "float64", small: bool = False) -> Section
         exact, peer = least(lambda: np.linalg.lstsq(A, b, rcond=None)[0])
     apart = float(np.max(np.abs(np.asarray(full.x, dtype=float) - exact)) / np.max(np.abs(exact)))
     print(f"  {full.method}: {seconds:.2f} s of CPU, backward error {full.error:.1e}")
+    against = peers.beside("numpy.linalg.lstsq", peer, seconds)
     print(f"  numpy.linalg.lstsq: {peer:.2f} s, coefficients {apart:.0e} apart")
 
     bars = [barred("One pass", lambda: sketch.lstsq(A, b, epsilon=epsilon), exact)]
@@ -88,10 +89,7 @@ def run(folder: Path, *, dtype: str = "float64", small: bool = False) -> Section
             ("Columns", f"{d}, condition {full.condition:.0f} when they are scaled to norm 1"),
             ("Residual", f"{full.residual_norm / np.sqrt(n - d):.1f} minutes a flight"),
             ("Backward error", f"{full.error:.1e}, tolerance {4 * rounding(dtype):.1e}"),
-            (
-                "Against numpy",
-                f"numpy.linalg.lstsq takes {peer:.2f} s, this {seconds:.2f} s: {peer / seconds:.1f} times",
-            ),
+            ("Against numpy", against),
             ("Agreement", f"{apart:.0e}, the largest difference of a coefficient over the largest coefficient"),
             *((ways.name, str(ways)) for ways in bars),
             ("Error bars", "95 % for all coefficients at once; of the sketch alone, not of the model"),
@@ -100,6 +98,7 @@ def run(folder: Path, *, dtype: str = "float64", small: bool = False) -> Section
             ("Status", f"{full.status.name}. {full.status}"),
         ],
         status=f"Converged: {n:,} flights, backward error {full.error:.1e}. {held(bars)}",
+        peer=against,
         failure="" if full.converged else str(full.status),
     )
 

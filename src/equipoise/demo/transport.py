@@ -16,6 +16,7 @@ import numpy as np
 from .. import plot
 from ..progress import progress
 from ..transport import NewtonResult, PointCloud, TransportResult, sinkhorn, sinkhorn_newton_sparse
+from . import peers
 from .report import Figure, Section, chart
 
 __all__ = ["run"]
@@ -52,6 +53,9 @@ def run(folder: Path, *, dtype: str = "float64", small: bool = False) -> Section
     plain = solve(x, y, tol, relaxation=1.0)
     newton = sinkhorn_newton_sparse(PointCloud(x, y), epsilon=EPSILON, tol=tol, check_every=1, history=True)
     print(f"  with plain sweeps {plain.steps}, by transport.sinkhorn_newton_sparse {newton.steps} iterations")
+    _, seconds = peers.least_time(lambda: solve(x, y, tol))
+    peer = peers.pot(squared_distances(x, y), EPSILON, int(plain.steps), tol, seconds)
+    print(f"  {peer}")
     few_x, few_y = _thin(x), _thin(y)
     between = solve(few_x, few_y, tol, epsilon=SHOWN_EPSILON)
     failed = [r for r in (result, plain, newton, between) if not r.converged]
@@ -74,10 +78,12 @@ def run(folder: Path, *, dtype: str = "float64", small: bool = False) -> Section
             ("Error", f"{result.error:.2e}, the L1 norm of what both marginals lack"),
             ("Tolerance", f"{tol:.0e}"),
             ("Cost of the plan", f"{result.transport_cost:.4f}, the mean squared distance that a colour moves"),
+            ("Against POT", peer),
             ("Seconds", f"{solved:.2f} to solve, {mapped:.2f} to map all {len(colours):,} colours of the picture"),
             ("Status", f"{result.status.name}. {result.status}"),
         ],
         status=f"Converged: error {result.error:.1e} after {int(result.steps):,} iterations, tolerance {tol:.0e}.",
+        peer=peer,
         failure=str(failed[0].status) if failed else "",
     )
 
