@@ -7,7 +7,7 @@ PINNED := --quiet --disable-pip-version-check -c constraints.txt
 # Timings mean something on one thread only; two threads of OpenBLAS on a busy machine cost more than they give.
 ONE_THREAD := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMBA_NUM_THREADS=1
 
-.PHONY: demo test lint types pytest docs bench dashboard clean
+.PHONY: demo test lint types pytest docs bench bench-history bench-compare dashboard clean
 .DELETE_ON_ERROR:
 
 $(PY):
@@ -40,7 +40,20 @@ docs: $(VENV)/.extra-docs
 	$(ONE_THREAD) $(PY) -m sphinx -q -b doctest -D plot_gallery=0 docs docs/_build/doctest
 
 bench: $(VENV)/.extra-bench
-	cd asv_bench && $(ONE_THREAD) ../$(PY) publish.py --run
+	cd asv_bench && $(ONE_THREAD) ../$(PY) publish.py --run $(if $(BENCH),--bench '$(BENCH)')
+
+# Today's benchmarks with the code of the milestones that have no results yet.
+bench-history: $(VENV)/.extra-bench
+	cd asv_bench && $(ONE_THREAD) ../$(PY) publish.py --history $(if $(BENCH),--bench '$(BENCH)')
+
+bench-compare: $(VENV)/.extra-bench
+	cd asv_bench && $(ONE_THREAD) ../$(PY) publish.py --compare '$(BASE)' $(if $(BENCH),--bench '$(BENCH)') $(if $(FRESH),--fresh)
+
+ifneq ($(filter bench-compare,$(MAKECMDGOALS)),)
+ifeq ($(BASE),)
+$(error bench-compare needs a commit to compare with: make bench-compare BASE=main)
+endif
+endif
 
 dashboard: $(VENV)/.extra-bench
 	cd asv_bench && ../$(PY) publish.py
