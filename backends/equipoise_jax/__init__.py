@@ -267,7 +267,7 @@ def _while(
     advance: Callable[..., Any],
     check_every: int,
     halt: Callable[..., Any] | None,
-    patience: int | None,
+    patience: int | Callable[[Any], Any] | None,
     rows: int,
 ) -> Iterated:
     """The loop of :func:`equipoise.iterate.python_loop`, as one ``lax.while_loop``."""
@@ -280,7 +280,8 @@ def _while(
         if patience is not None:
             best, best_at = memory
             memory = jnp.fmin(error, best), jnp.where(error < best, steps, best_at)
-            stalled = (steps - memory[1] >= jnp.maximum(patience, memory[1] // 2)) & (jnp.asarray(tol) > 0)
+            allowed = patience(state) if callable(patience) else patience
+            stalled = (steps - memory[1] >= jnp.maximum(allowed, memory[1] // 2)) & (jnp.asarray(tol) > 0)
             code = jnp.where(active & (code == 0) & stalled, int(Status.STALLED), code)
         out_of_steps = active & (code == 0) & (taken >= max_steps)
         return jnp.where(out_of_steps, int(Status.MAX_STEPS), code).astype(jnp.int32), memory

@@ -56,7 +56,7 @@ class Options:
     max_steps: int
     check_every: int
     halt: Callable[[Any, Any], Any] | None
-    patience: int | None
+    patience: int | Callable[[Any], Any] | None
     callback: Callable[[Info], Any] | None
     history: bool | None
     method: str
@@ -105,7 +105,7 @@ def iterate(
     margin: float = 1.0,
     check_every: int | None = None,
     halt: Callable[[Any, Any], Any] | None = None,
-    patience: int | None = None,
+    patience: int | Callable[[Any], Any] | None = None,
     callback: Callable[[Info], Any] | None = None,
     history: bool | None = None,
     method: str = "iterate",
@@ -133,7 +133,8 @@ def iterate(
         ``halt(state, data) -> int32 code``, another reason to stop; 0 goes on.
     patience
         Stop as ``STALLED`` when the error has found no new minimum for this many steps, and for half as many as the
-        last one took: slow progress hides in the rounding for a while.
+        last one took: slow progress hides in the rounding for a while. Or ``patience(state) -> steps``, an array of
+        the shape of the batch, where it depends on how far a method looks ahead.
     callback
         ``callback(info)``; a true answer stops.
     history
@@ -191,7 +192,10 @@ def python_loop(backend: Backend, advance: Advance, state: Tree, data: Tree, opt
             if options.patience is not None and target > 0:
                 best_at = np.where(error < best, steps, best_at)
                 best = np.fmin(error, best)
-                stalled = steps - best_at >= np.maximum(options.patience, best_at // 2)
+                allowed: Any = options.patience
+                if callable(options.patience):
+                    allowed = backend.to_numpy(options.patience(state))
+                stalled = steps - best_at >= np.maximum(allowed, best_at // 2)
                 code = np.where(active & (code == 0) & stalled, Status.STALLED, code)
             if show is not None or options.callback is not None:
                 info = Info(options.method, taken, worst, time.perf_counter() - start, shown, options.max_steps)

@@ -28,6 +28,7 @@ __all__ = ["sinkhorn"]
 
 METHODS = ("auto", "log", "kernel")
 PATIENCE = 200  # sweeps without a new least error: what is left is rounding
+PATIENCE_RELAXED = 20.0  # as many times 1/(2 - omega): the closer to 2, the longer may the error rise before it falls
 STORABLE = 2**28  # entries of a kernel that "auto" will store
 # The loop aims below tol, so that rounding the returned potentials does not lift the error above it: in float32, at a
 # range of the cost of 2000 epsilon, that adds 2e-6.
@@ -61,6 +62,12 @@ def begin(problem: Problem, f: Any, g: Any, omega: Any) -> State:
     zero = xp.zeros_like(nothing)
     looked, _, _ = log_sweeps(State(f, g, f, g, nothing, zero, start_relaxation(omega, zero)), plain, 1, 0.0)
     return replace(looked, f=f, g=g, error=first)
+
+
+def patience(state: State) -> Any:
+    """Sweeps that may pass without a new least error."""
+    xp = namespace(state.relaxation.omega)
+    return xp.clip(PATIENCE_RELAXED / (2.0 - state.relaxation.omega), min=float(PATIENCE))
 
 
 def finish(state: State, problem: Problem, steps: Any, max_steps: int) -> tuple[Any, Any, Any]:
@@ -108,7 +115,7 @@ def solve(
         problem,
         tol=tol,
         margin=margin,
-        patience=PATIENCE,
+        patience=patience if adaptive or omega != 1.0 else PATIENCE,
         **options,
     )
     f, g, steps = run.state.f, run.state.g, run.steps
