@@ -59,6 +59,8 @@ def test_a_class_may_print_itself() -> None:
         (jnp.asarray(7), "7"),
         (torch.tensor(True), "True"),
         (np.float64(0.5), "0.5"),
+        (np.float32(1 / 3), "0.333333"),
+        (np.int32(7), "7"),
         (None, "None"),
         ("sum", "'sum'"),
         ({"a": 1}, "dict of 1"),

@@ -10,6 +10,8 @@ import html
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from .arrays import library, shape_text
 
 __all__ = ["brief", "line", "short_dtype", "table"]
@@ -40,6 +42,8 @@ def brief(x: Any) -> str:
     """
     if library(x):
         return shape_text(x) if x.ndim else _number(x)
+    if isinstance(x, np.generic):  # numpy's reductions give these
+        x = x.item()
     if isinstance(x, float):
         return f"{x:.6g}"
     if x is None or isinstance(x, (bool, int, str)) or hasattr(x, "_data"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .iterate import Info
 
-__all__ = ["listener", "progress"]
+__all__ = ["listener", "progress", "tqdm_here"]
 
 _settings: ContextVar[dict[str, Any] | None] = ContextVar("equipoise.progress", default=None)
 
@@ -43,7 +44,7 @@ def progress(**settings: Any) -> Iterator[None]:
     True
     """
     try:
-        import tqdm.auto  # noqa: F401
+        tqdm_here()
     except ImportError as error:
         raise ImportError("progress() needs tqdm; install it with `pip install 'equipoise[plot]'`") from error
     before = _settings.set(settings)
@@ -53,6 +54,14 @@ def progress(**settings: Any) -> Iterator[None]:
         _settings.reset(before)
 
 
+def tqdm_here() -> Any:
+    """The bar for this place; in a notebook without ipywidgets it is one of text, which needs no warning."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="IProgress not found")
+        from tqdm.auto import tqdm
+    return tqdm
+
+
 @contextlib.contextmanager
 def listener() -> Iterator[Callable[[Info], None] | None]:
     """What the loop tells of every check: a function while ``progress()`` is on, else None."""
@@ -60,8 +69,7 @@ def listener() -> Iterator[Callable[[Info], None] | None]:
     if settings is None:
         yield None
         return
-    from tqdm.auto import tqdm
-
+    tqdm = tqdm_here()
     bar: Any = None
 
     def show(info: Info) -> None:

@@ -135,6 +135,8 @@ class Outcome(Generic[A]):
 
 def _most(x: Any) -> str:
     """A number, or the greatest of a batch, as far as it can be read."""
+    if isinstance(x, np.generic):
+        x = np.asarray(x)
     if not library(x):  # jax puts other things into the fields of a record for a while
         return brief(x)
     backend = of(x)

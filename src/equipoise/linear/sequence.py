@@ -23,7 +23,7 @@ from ..boundary import public
 from ..checks import check_limits, check_tol, number
 from ..guide import guided
 from ..operators import as_operator
-from ..progress import _settings
+from ..progress import _settings, tqdm_here
 from ..record import as_data, leaves, plain, record
 from ..result import ConvergenceWarning, Status, frames_to_the_user
 from .cg import solve_cg
@@ -112,10 +112,9 @@ def bar(total: int | None) -> Iterator[Callable[[SequenceInfo], None]]:
     if settings is None:
         yield lambda info: None
         return
-    from tqdm.auto import tqdm
 
     token = _settings.set(None)
-    shown = tqdm(total=total, unit=" systems", desc="linear.solve_sequence", **settings)
+    shown = tqdm_here()(total=total, unit=" systems", desc="linear.solve_sequence", **settings)
 
     def show(info: SequenceInfo) -> None:
         shown.set_postfix_str(f"omega {info.omega:.3f}, {info.steps} steps", refresh=False)
