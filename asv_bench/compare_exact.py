@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 from benchmarks.clock import cpu_seconds  # first: its package holds every library to one thread
-from benchmarks.problems import make_problem
+from benchmarks.transport.problems import make_problem
 
 
 def main() -> None:

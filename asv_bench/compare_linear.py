@@ -1,7 +1,7 @@
 """The speed table of the linear family, as Markdown: each row measured with its peer in one process.
 
 Run ``python asv_bench/compare_linear.py``: about four minutes; what the rows mean is told in
-``benchmarks/relaxation.py``, ``benchmarks/gradients.py`` and ``benchmarks/sequences.py``. Ratios are our CPU time over
+``benchmarks/linear/relaxation.py``, ``gradients.py`` and ``sequences.py`` beside it. Ratios are our CPU time over
 the peer's, or our steps over those of the best fixed factor: lower is better.
 """
 
@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from benchmarks import gradients, peers, relaxation, sequences  # noqa: F401  # peers: one thread for every library
+from benchmarks.linear import gradients, relaxation, sequences  # first: their package holds every library to one thread
 
 
 def every(bench: Any, method: str) -> Iterator[tuple[str, float]]:

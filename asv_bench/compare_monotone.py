@@ -2,7 +2,7 @@
 
 Run ``python asv_bench/compare_monotone.py`` with the names of some of its tables: sums, slope, loss, games, kinds, ipm,
 programs, exact. All of them take about six minutes. What is compared is told in
-``benchmarks/finite_sums.py``, ``games.py``, ``programs.py`` and, of the peers, ``program_peers.py``. Seconds are CPU
+``benchmarks/monotone/finite_sums.py``, ``games.py``, ``programs.py`` and, of the peers, ``peers.py``. Seconds are CPU
 seconds on one thread; "times faster" is the peer's over ours at the error that the peer has reached: higher is better.
 """
 
@@ -14,9 +14,9 @@ import warnings
 from collections.abc import Iterable
 from typing import Any
 
-from benchmarks import finite_sums, games, programs  # first: their package holds every library to one thread
-from benchmarks.finite_sums import Measured
-from benchmarks.program_peers import Duel
+from benchmarks.monotone import finite_sums, games, programs  # first: their package holds every library to one thread
+from benchmarks.monotone.finite_sums import Measured
+from benchmarks.monotone.peers import Duel
 from benchmarks.tables import print_asked
 
 

@@ -1,8 +1,9 @@
 """Optimizers side by side as Markdown: loss against gradients and against CPU time.
 
 Run ``python asv_bench/compare_optimizers.py`` with the names of some of its tables: rosenbrock-2, rosenbrock-100,
-logistic, tensor, network. What is compared, and how rates are found, is told in ``benchmarks/optimizers.py``. Losses
-are in excess of the least there is, medians of three seeds, the range of the last in brackets; lower is better.
+logistic, tensor, network. What is compared, and how rates are found, is told in
+``benchmarks/precondition/optimizers.py``. Losses are in excess of the least there is, medians of three seeds, the range
+of the last in brackets; lower is better.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import time
 import warnings
 from typing import Any
 
-from benchmarks import optimizers  # first: its package holds every library to one thread
+from benchmarks.precondition import optimizers  # first: its package holds every library to one thread
 from benchmarks.tables import print_asked
 
 SEEDS = (0, 1, 2)

@@ -1,9 +1,9 @@
 """Updates of preconditioners here and in plain torch as Markdown, both sides of a row measured in turn.
 
 Run ``python asv_bench/compare_precondition.py`` with the names of some of its tables: dense, low_rank, kronecker,
-torch, damping, bytes. All of them take two to five minutes. What is compared is told in ``benchmarks/precondition.py``
-and ``precondition_peers.py``. Milliseconds are of CPU time a pair, on one thread, least of some rounds; "times faster"
-is the peer's time over ours, higher is better, beside the goals that were set.
+torch, damping, bytes. All of them take two to five minutes. What is compared is told in
+``benchmarks/precondition/updates.py`` and ``peers.py``. Milliseconds are of CPU time a pair, on one thread, least of
+some rounds; "times faster" is the peer's time over ours, higher is better, beside the goals that were set.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks import precondition  # first: its package holds every library to one thread
 from benchmarks.clock import cpu_seconds, keep_freed_memory
-from benchmarks.precondition import CASES, Case
+from benchmarks.precondition import updates  # first: its package holds every library to one thread
+from benchmarks.precondition.updates import CASES, Case
 from benchmarks.tables import print_asked
 
 KINDS = ("scaled", "diagonal", "xmat", "low_rank", "kronecker", "dense")
@@ -38,14 +38,14 @@ def duels(title: str, wanted: Callable[[Case], bool], library: str = "numpy", *,
     print(f"\n{title}")
     table("kind", "n", "rank", "dtype", "peer", "peer, ms", "update, ms", "sweep, ms", "update", "sweep", "distance")
     for case in filter(wanted, CASES.values()):
-        m = precondition.measure(case, library=library)
-        distance = precondition.agreement(case) if case.peer != "lean" else math.nan
+        m = updates.measure(case, library=library)
+        distance = updates.agreement(case) if case.peer != "lean" else math.nan
         row(
             case.kind,
             case.n,
             case.rank or "",
             case.dtype,
-            precondition.needed()[1].PEERS[case.peer],
+            updates.needed()[1].PEERS[case.peer],
             *(f"{1e3 * s:.3g}" for s in (m.peer, m.update, m.sweep)),
             beside(1 / m.ratio, case.goal if goals else math.nan),
             beside(1 / m.sweep_ratio, case.sweep_goal if goals else math.nan),
@@ -90,11 +90,11 @@ def damping() -> None:
     keep_freed_memory()
     for name in ("quad-500-float32", "low_rank-100000-10-balanced", "kronecker-quad-256"):
         case = CASES[name]
-        state, (V, H) = precondition.begun(case), precondition.drawn(case, 1)
+        state, (V, H) = updates.begun(case), updates.drawn(case, 1)
         v = None if case.kind.startswith("kronecker") else V[0]
         sides = [
-            functools.partial(precondition.repeated, functools.partial(p.update, state, v, H[0]))
-            for p in (precondition.settings(case), precondition.settings(case, 1e-9))
+            functools.partial(updates.repeated, functools.partial(p.update, state, v, H[0]))
+            for p in (updates.settings(case), updates.settings(case, 1e-9))
         ]
         row(case.kind, case.n, *(f"{1e3 * s / 20:.3g}" for s in cpu_seconds(sides, rounds=5, budget=3.0)))
 
@@ -104,7 +104,7 @@ def sizes() -> None:
     print("\nBytes of a state, float32, rank 10; a momentum adds 4 n")
     table("shape", *KINDS)
     for shape in ((500,), (1500,), (256, 256), (1024, 1024), (1_000_000,)):
-        row("x".join(map(str, shape)), *(f"{precondition.state_bytes(kind, shape):,}" for kind in KINDS))
+        row("x".join(map(str, shape)), *(f"{updates.state_bytes(kind, shape):,}" for kind in KINDS))
 
 
 TABLES = {

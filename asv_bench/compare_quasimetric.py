@@ -1,7 +1,7 @@
 """Speed and memory of quasimetric embeddings as Markdown, both sides of a row measured in turn.
 
 Run ``python asv_bench/compare_quasimetric.py``, about five minutes, or with the names of some of its tables: promised,
-all, pairs, poisson, jax, memory. The peers, and what is timed, are told in ``benchmarks/quasimetric_peers.py``. Seconds
+all, pairs, poisson, jax, memory. The peers, and what is timed, are told in ``benchmarks/quasimetric/peers.py``. Seconds
 are CPU seconds on one thread, "times faster" is the peer's over ours: higher is better. The textbook form takes
 gigabytes at 1024 x 1024, in a process of its own.
 """
@@ -16,8 +16,8 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from typing import Any
 
-from benchmarks.quasimetric import STRIP, allocated  # first: its package holds every library to one thread
-from benchmarks.quasimetric_peers import (
+from benchmarks.quasimetric.distances import STRIP, allocated  # first: its package holds every library to one thread
+from benchmarks.quasimetric.peers import (
     KL,
     Case,
     Cost,

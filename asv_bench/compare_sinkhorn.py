@@ -1,7 +1,7 @@
 """A table of Sinkhorn solves: Equipoise on three libraries, POT and OTT-JAX, each to the same true error.
 
 Run ``python asv_bench/compare_sinkhorn.py``; it takes about two minutes. How each peer is called is told, and done, in
-``benchmarks/peers.py``, which the benchmarks of the dashboard share.
+``benchmarks/transport/peers.py``, which the benchmarks of the dashboard share.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import argparse
 import itertools
 import math
 
-from benchmarks.peers import (
+from benchmarks.transport.peers import (
     SOLVERS,
     Measured,
     make_problem,

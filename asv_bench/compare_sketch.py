@@ -1,8 +1,8 @@
 """Speed and accuracy of the sketching family as Markdown, all sides of a table in one process.
 
 Run ``python asv_bench/compare_sketch.py``, about six minutes, or with the names of some of its tables: lstsq, passes,
-libraries, accuracy, adversarial, auto. What is compared is told in ``benchmarks/sketches.py`` and ``sketch_passes.py``.
-Speed is how many times less CPU time than the peer, on one thread: higher is better.
+libraries, accuracy, adversarial, auto. What is compared is told in ``benchmarks/sketch/least_squares.py`` and
+``passes.py``. Speed is how many times less CPU time than the peer, on one thread: higher is better.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from typing import Any
 
 import numpy as np
 from benchmarks.clock import cpu_seconds, keep_freed_memory  # first: its package holds every library to one thread
-from benchmarks.sketch_passes import PAIRS, passes
-from benchmarks.sketches import (
+from benchmarks.sketch.least_squares import (
     CASES,
     GRID,
     ROWS,
@@ -29,6 +28,7 @@ from benchmarks.sketches import (
     measure,
     spectrum,
 )
+from benchmarks.sketch.passes import PAIRS, passes
 from benchmarks.tables import print_asked
 
 PEERS = ("numpy", "gelsd", "gelsy", "normal")

@@ -2,7 +2,7 @@
 
 Run ``python asv_bench/compare_transport.py``: about four minutes; ``--rows newton-plane kernel-300`` for some of them,
 ``--rows all`` for the large problems too, another ``--seed`` for fresh problems. The rows are in
-``benchmarks/rows.py``; how each peer is called, and how it stops, is told and done in ``benchmarks/peers.py``.
+``benchmarks/transport/rows.py``; how each peer is called, and how it stops, is told and done in ``peers.py`` beside it.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import math
 import sys
 import time
 
-from benchmarks.peers import Measured  # first: it holds every library to one thread
-from benchmarks.rows import ROWS, SEED, Case, Row, best_peer, figures_of_rows
+from benchmarks.transport.peers import Measured  # first: it holds every library to one thread
+from benchmarks.transport.rows import ROWS, SEED, Case, Row, best_peer, figures_of_rows
 
 HEAD = ("row", "what", "problem", "ours", "peer", "times faster", "target", "our true error", "peer's true error")
 ALL = ("problem", "solver", "CPU s", "steps", "ms/step", "true error")

@@ -1,4 +1,4 @@
-"""Benchmarks, run by asv: one module a family.
+"""Benchmarks, run by asv: one folder a family, and what they share.
 
 Every thread pool is held to one thread, here, because it has to happen before numpy is first imported: two threads of
 BLAS on a busy machine cost more than they give, and a comparison means something only where both sides have the same.

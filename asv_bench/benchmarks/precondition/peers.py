@@ -4,15 +4,14 @@ Each peer is ``update(v, h)``, one pair, and keeps its state. `dense_eq` makes t
 multiplies by it, O(n^3); `dense_quad` takes products of rank two; `low_rank` is the textbook update with its balancing,
 or "lean" without it and without the sum that bounds the last step; `kronecker` is one product and one triangle after
 the other. They take the same steps as ours to rounding (`precondition.agreement`), but for the lean one. No checks, no
-damping, no random numbers: ours are measured without damping too.
+damping, no random numbers: ours are measured without damping too. torch is imported where it is used, so that asv's
+forks, of a process that has read all of these modules, do not start with it.
 """
 
 from __future__ import annotations
 
 import math
 from typing import Any
-
-import torch
 
 __all__ = ["PEERS", "Kronecker", "dense_eq", "dense_quad", "low_rank"]
 
@@ -38,6 +37,8 @@ class dense_eq:
         self.Q, self.size, self.bound = Q, step, Bound()
 
     def update(self, v: Any, h: Any) -> None:
+        import torch
+
         Q = self.Q
         a = Q @ h
         b = torch.linalg.solve_triangular(Q.T, v[:, None], upper=False)[:, 0]
@@ -55,6 +56,8 @@ class dense_quad:
         self.Q, self.size, self.bound = Q, step, Bound()
 
     def update(self, v: Any, h: Any) -> None:
+        import torch
+
         Q = self.Q
         a = Q @ (Q @ h)
         m = self.bound.step(a @ a + v @ v, self.size) / 2
@@ -76,6 +79,8 @@ class low_rank:
         self.bounds, self.count = [Bound(), Bound(), Bound()], 0
 
     def update(self, v: Any, h: Any) -> None:
+        import torch
+
         if self.balance:
             self.balanced()
         U, V, d = self.U, self.V, self.d
@@ -103,6 +108,8 @@ class low_rank:
         self.count += 1
 
     def balanced(self) -> None:
+        import torch
+
         U, V = self.U, self.V
         rho = torch.sqrt(U.norm() / V.norm())
         U, V = U / rho, V * rho
@@ -121,12 +128,16 @@ class Kronecker:
     """Q = Q_1 x Q_2 over a matrix; "quad" with v integrated out, or "eq"."""
 
     def __init__(self, shape: tuple[int, int], dtype: Any, step: float, *, form: str) -> None:
+        import torch
+
         self.Q = [torch.eye(n, dtype=dtype) for n in shape]
         self.bounds, self.size, self.form = [Bound(), Bound()], step, form
         signs = torch.randint(0, 2, (32, max(shape)), generator=torch.Generator().manual_seed(0))
         self.signs = (2 * signs - 1).to(dtype)
 
     def update(self, v: Any, h: Any) -> None:
+        import torch
+
         A, B = self.Q
         m, n = h.shape
         if self.form == "quad":
@@ -149,6 +160,8 @@ class Kronecker:
 
     def norm(self, T: Any) -> Any:
         """The spectral norm from below, by two rounds of power iteration with 32 rows."""
+        import torch
+
         n = T.shape[0]
         row = T[(T * T).sum(1).argmax()]
         row = row / row.norm()

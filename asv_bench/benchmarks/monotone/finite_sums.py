@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .clock import keep_freed_memory
+from ..clock import keep_freed_memory
 
 __all__ = [
     "METHODS",

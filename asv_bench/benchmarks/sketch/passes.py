@@ -17,8 +17,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .clock import cpu_seconds, keep_freed_memory
-from .sketches import SEED, SOLVERS, Call
+from ..clock import cpu_seconds, keep_freed_memory
+from .least_squares import SEED, SOLVERS, Call
 
 __all__ = ["CALLS", "PAIRS", "passes"]
 

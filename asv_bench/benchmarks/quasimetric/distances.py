@@ -1,7 +1,7 @@
 """Quasimetric embeddings: CPU time over that of the textbook form, and memory.
 
 Every ratio is ours over the peer's, lower is better; what the peers are, and what is timed, is told in
-``quasimetric_peers.py``. Promised, at 8 components of 16 latents in float32, aims in brackets: all pairs forward 0.005
+``peers.py``. Promised, at 8 components of 16 latents in float32, aims in brackets: all pairs forward 0.005
 (0.0017), with derivatives over the form that sorts once 0.05 (0.017); pairs forward 0.083 (0.025), with derivatives
 0.125 (0.04). Of all pairs a peer computes the rows that make 16,384 pairs.
 """
@@ -13,7 +13,7 @@ import tracemalloc
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
-from .quasimetric_peers import KL, Case, Cost, all_pairs, cdist, gaussian_pairs, jitted, measure, needed, pairs, points
+from .peers import KL, Case, Cost, all_pairs, cdist, gaussian_pairs, jitted, measure, needed, pairs, points
 
 __all__ = ["STRIP", "AllPairs", "Jitted", "Memory", "Pairs", "Poisson", "allocated"]
 

@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .program_peers import FLOOR, PEERS, Answer, Duel, Program, _Tracks, duel, duels
+from .peers import FLOOR, PEERS, Answer, Duel, Program, _Tracks, duel, duels
 
 __all__ = ["CASES", "KINDS", "compare", "game_program", "gap", "losers", "make_game"]
 

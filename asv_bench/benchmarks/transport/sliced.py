@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .clock import cpu_seconds, keep_freed_memory
+from ..clock import cpu_seconds, keep_freed_memory
 
 KINDS = ("equal", "sizes", "weights")  # n against n points; n against 4n/5; n against n with unequal weights
 ORDERS = (1, 2, 3, 1.5)
@@ -115,13 +115,13 @@ class OverPot:
     params: ClassVar = (KINDS, SIZES, ORDERS)
     param_names: ClassVar = ["kind", "n", "p"]
 
-    def track_line(self, kind: str, n: int, p: float) -> float:
+    def track_line_over_pot(self, kind: str, n: int, p: float) -> float:
         return ratio(line(kind, n, p))
 
-    def track_sliced(self, kind: str, n: int, p: float) -> float:
+    def track_sliced_over_pot(self, kind: str, n: int, p: float) -> float:
         return ratio(sliced(kind, n, p))
 
-    track_line.unit = track_sliced.unit = "of POT's CPU time"  # type: ignore[attr-defined]
+    track_line_over_pot.unit = track_sliced_over_pot.unit = "of POT's CPU time"  # type: ignore[attr-defined]
 
 
 class BackwardOverPot:
@@ -130,7 +130,7 @@ class BackwardOverPot:
     params: ClassVar = (KINDS, SIZES)
     param_names: ClassVar = ["kind", "n"]
 
-    def track_sliced(self, kind: str, n: int) -> float:
+    def track_sliced_over_pot(self, kind: str, n: int) -> float:
         return ratio(backward(kind, n, 2))
 
-    track_sliced.unit = "of POT's CPU time"  # type: ignore[attr-defined]
+    track_sliced_over_pot.unit = "of POT's CPU time"  # type: ignore[attr-defined]

@@ -21,7 +21,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .clock import cpu_seconds, keep_freed_memory
+from ..clock import cpu_seconds, keep_freed_memory
 
 __all__ = ["PROBLEMS", "ROWS", "SOLVERS", "Measured", "measure", "over"]
 

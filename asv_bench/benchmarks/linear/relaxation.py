@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .clock import cpu_seconds, keep_freed_memory
+from ..clock import cpu_seconds, keep_freed_memory
 
 SEED = 20_240_601
 SWEEPS, OMEGA = 64, 1.5

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .clock import cpu_seconds, keep_freed_memory
+from ..clock import cpu_seconds, keep_freed_memory
 
 __all__ = ["CASES", "Case", "Measured", "agreement", "measure", "state_bytes"]
 
@@ -66,12 +66,14 @@ CASES = cases()
 def needed() -> Any:
     """``psgd`` and the peers, unless this version or this environment lacks them."""
     try:
+        import torch  # noqa: F401  # of the peers
+
         from equipoise.precondition import psgd
 
-        from . import precondition_peers
+        from . import peers
     except ImportError as error:
         raise NotImplementedError(str(error)) from error
-    return psgd, precondition_peers
+    return psgd, peers
 
 
 # ---------------------------------------------------------------------------------------------------------------------

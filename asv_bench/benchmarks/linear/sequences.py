@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .clock import cpu_seconds, keep_freed_memory
+from ..clock import cpu_seconds, keep_freed_memory
 
 COUNT, CELLS, INTERVAL = 800, 10, (-0.15, 0.65)
 FAMILIES = {"wide": (0.5, 1.5), "narrow": (2.0, 6.0)}

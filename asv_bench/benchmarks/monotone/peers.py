@@ -33,7 +33,7 @@ from typing import Any
 
 import numpy as np
 
-from .clock import keep_freed_memory
+from ..clock import keep_freed_memory
 
 __all__ = ["FLOOR", "PEERS", "Answer", "Duel", "Program", "duel", "duels", "timed"]
 

@@ -6,7 +6,7 @@ its QR factorisation; `LstsqResult.error` is the same with those of a sketch. ``
 which loses everything once cond(A) reaches 1e8: it is the speed that no safe method can have, and enters no claim.
 
 Peers are warm, and freed memory is kept. SciPy's drivers may overwrite nothing, as ours, and are told not to look for
-numbers that are not finite. The sketches alone are in ``sketch_passes.py``.
+numbers that are not finite. The sketches alone are in ``passes.py``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .clock import cpu_seconds, keep_freed_memory
+from ..clock import cpu_seconds, keep_freed_memory
 
 __all__ = ["CASES", "GRID", "ROWS", "SOLVERS", "Case", "Measured", "auto_over_numpy", "backward_error", "measure"]
 

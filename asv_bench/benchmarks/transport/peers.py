@@ -41,7 +41,7 @@ Equipoise
     Stops by the L1 norm of both defects, at 0.9 tol (0.5 in float32). Its entries are in ``own.py``,
     the others' in ``elsewhere.py``.
 
-Peers for games and linear programs (MPAX, HiGHS, SCS) are told of in ``program_peers.py``.
+Peers for games and linear programs (MPAX, HiGHS, SCS) are told of in ``monotone/peers.py``.
 
 Any name may end in ``@float32`` or ``@float64``: the problem in that dtype, and judged as such.
 Libraries are imported where they are used, not above: a missing one must not take the others' figures with it.
@@ -54,7 +54,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from .clock import cpu_seconds, keep_freed_memory
+from ..clock import cpu_seconds, keep_freed_memory
 from .elsewhere import PEERS
 from .own import BACKENDS, OWN, prepare_own
 from .problems import Missing, Problem, Solver, make_problem, true_error, within

@@ -32,7 +32,7 @@ from typing import Any
 
 import numpy as np
 
-from .clock import cpu_seconds, keep_freed_memory
+from ..clock import cpu_seconds, keep_freed_memory
 
 __all__ = [
     "KL",

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .peers import cpu_seconds
+from ..clock import cpu_seconds
 
 LIBRARIES = ("numpy", "torch", "jax")
 CALLS = 1000

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .clock import cpu_seconds, keep_freed_memory
+from ..clock import cpu_seconds, keep_freed_memory
 
 POINTS, INPUTS = 500, 5
 FRACTIONS = (0.05, 0.005)  # epsilon over the range of the cost

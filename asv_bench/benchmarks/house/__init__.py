@@ -1,0 +1,1 @@
+"""What the house itself costs: import, boundary, dispatch."""

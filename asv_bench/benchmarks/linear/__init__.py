@@ -1,0 +1,1 @@
+"""Relaxation, conjugate gradients, and sequences of systems."""

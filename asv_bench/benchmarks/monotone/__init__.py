@@ -1,0 +1,1 @@
+"""Finite sums, games and linear programs."""
