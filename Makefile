@@ -37,7 +37,8 @@ pytest: $(VENV)/.extra-test
 
 docs: $(VENV)/.extra-docs
 	$(ONE_THREAD) $(PY) -m sphinx -W --keep-going -b html docs docs/_build/html
-	$(ONE_THREAD) $(PY) -m sphinx -q -b doctest -D plot_gallery=0 docs docs/_build/doctest
+	$(PY) docs/check_links.py docs/_build/html
+	$(ONE_THREAD) $(PY) -m sphinx -q -b doctest -D plot_gallery=0 -D nb_execution_mode=off docs docs/_build/doctest
 
 bench: $(VENV)/.extra-bench
 	cd asv_bench && $(ONE_THREAD) ../$(PY) publish.py --run $(if $(BENCH),--bench '$(BENCH)')

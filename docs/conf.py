@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import sys
 import warnings
 from pathlib import Path
@@ -18,14 +20,15 @@ version = release = equipoise.__version__
 
 extensions = [
     "formulas",
-    "myst_parser",
+    "myst_nb",
     "numpydoc",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.doctest",
     "sphinx_gallery.gen_gallery",
+    "terminal",
 ]
-exclude_patterns = ["_build", "examples", "**/GALLERY_HEADER.rst"]
+exclude_patterns = ["_build", "examples", "gallery/*.ipynb", "**/GALLERY_HEADER.rst"]
 templates_path = ["_templates"]
 default_role = "literal"
 smartquotes = False
@@ -44,6 +47,14 @@ nitpick_ignore_regex = [
 
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath", "tasklist"]
 myst_heading_anchors = 3
+
+# Notebooks are committed without outputs. They run here, in the interpreter that builds the pages: the kernel of _ext
+# stands before any other of its name.
+os.environ["JUPYTER_PATH"] = str(Path(__file__).parent / "_ext")
+nb_execution_mode = "force"
+nb_execution_raise_on_error = True  # a warning would be passed over by the next build, which keeps the page
+nb_execution_timeout = 300  # for a cell; the first call of a kernel compiles it
+nb_ipywidgets_js: dict[str, Any] = {}  # scripts from elsewhere
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Reference
@@ -89,7 +100,7 @@ html_copy_source = False
 html_theme_options: dict[str, Any] = {
     "show_prev_next": True,
     "navigation_with_keys": False,
-    "header_links_before_dropdown": 6,
+    "header_links_before_dropdown": 7,
     "show_toc_level": 2,
     "footer_start": ["copyright"],
     "footer_end": [],
@@ -105,6 +116,11 @@ def _escape_bars(app: Any, what: str, name: str, obj: Any, options: Any, lines: 
     lines[:] = [line if line.lstrip().startswith((">>>", "...")) else line.replace("|", r"\|") for line in lines]
 
 
+def _escape_initials(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """A reference that begins with an initial would be taken for the item "G." of a list."""
+    lines[:] = [re.sub(r"^(\s*\.\. \[[\w-]+\] [A-Z])\. ", r"\1\\. ", line) for line in lines]
+
+
 def _look_at_the_top(app: Any, env: Any, node: Any, content: Any) -> Any:
     """Modules refer to their functions by name; some of these are documented as names of `equipoise` itself."""
     name = node.get("reftarget", "").rpartition(".")[2]
@@ -116,4 +132,5 @@ def _look_at_the_top(app: Any, env: Any, node: Any, content: Any) -> Any:
 
 def setup(app: Any) -> None:
     app.connect("autodoc-process-docstring", _escape_bars)
+    app.connect("autodoc-process-docstring", _escape_initials)
     app.connect("missing-reference", _look_at_the_top)
