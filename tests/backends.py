@@ -21,7 +21,7 @@ import torch
 import equipoise as eq
 from equipoise.arrays import library
 from equipoise.backend import of
-from equipoise.record import map_arrays
+from equipoise.record import leaves, map_arrays
 
 try:
     import cupy
@@ -52,8 +52,19 @@ class Case:
     def call(self, fn: Callable[..., Any], *arrays: Any) -> Any:
         """``fn(*arrays)`` with numpy arrays made this case's own; inside ``jax.jit`` where that is the case."""
         moved = map_arrays(lambda x: self.array(x) if library(x) == "numpy" else x, arrays)
-        with eq.portable() if self.portable else contextlib.nullcontext(), self.warnings():
+        with eq.portable() if self.portable else contextlib.nullcontext(), self.warnings(), self.unwritten(moved):
             return jax.jit(fn)(*moved) if self.jit else fn(*moved)
+
+    @contextlib.contextmanager
+    def unwritten(self, moved: Any) -> Iterator[None]:
+        """What is read-only stays as it is: compiled kernels see its memory as if it might be written."""
+        if self.array is not read_only:
+            yield
+            return
+        before = map_arrays(np.array, moved)
+        yield
+        for old, new in zip(leaves(before), leaves(moved), strict=True):
+            np.testing.assert_array_equal(old, new, err_msg="an input was written")
 
     @contextlib.contextmanager
     def warnings(self) -> Iterator[None]:

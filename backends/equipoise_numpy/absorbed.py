@@ -12,9 +12,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numba
 import numpy as np
 
+from .compiled import njit
 from .exponential import CALLER, exp
 from .transport import chunk, conclude, flush, growth, soft_columns, sweep_rows
 
@@ -24,20 +24,20 @@ SETTLED = 0.5  # the share of the mass that is amiss, below which K is of use
 BLOCK = 32  # pairs of rows whose column sums are added in the array's own precision
 
 
-@numba.njit(fastmath=CALLER, cache=True)
+@njit(fastmath=CALLER, cache=True)
 def form_row(cost, here, g, inverse, out):  # type: ignore[no-untyped-def]
     for j in range(out.size):
         out[j] = exp((here + g[j] - cost[j]) * inverse)
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def form(cost, f, g, inverse, out):  # type: ignore[no-untyped-def]
     """The density of the potentials `f` and `g`."""
     for i in range(f.size):
         form_row(cost[i], f[i], g, inverse, out[i])
 
 
-@numba.njit(fastmath=CALLER, cache=True)
+@njit(fastmath=CALLER, cache=True)
 def pair_sums(first, second, weights):  # type: ignore[no-untyped-def]
     s = t = weights.dtype.type(0.0)
     for j in range(weights.size):
@@ -46,20 +46,20 @@ def pair_sums(first, second, weights):  # type: ignore[no-untyped-def]
     return s, t
 
 
-@numba.njit(fastmath=CALLER, cache=True)
+@njit(fastmath=CALLER, cache=True)
 def add_pair(columns, u, first, v, second):  # type: ignore[no-untyped-def]
     for j in range(columns.size):
         columns[j] += u * first[j] + v * second[j]
 
 
-@numba.njit(fastmath=CALLER, cache=True)
+@njit(fastmath=CALLER, cache=True)
 def weigh(b, g, there, inverse, out):  # type: ignore[no-untyped-def]
     """b_j exp((g_j - G_j)/epsilon)."""
     for j in range(out.size):
         out[j] = b[j] * exp((g[j] - there[j]) * inverse)
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def stored_rows(stored, here, a, epsilon, rho_a, f, next_f, omega, weights, block, columns):  # type: ignore[no-untyped-def]
     """What :func:`equipoise_numpy.transport.sweep_rows` does, by sums over the stored density."""
     n = f.size
@@ -87,7 +87,7 @@ def stored_rows(stored, here, a, epsilon, rho_a, f, next_f, omega, weights, bloc
     return error, mass
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def away(next_f, here, next_g, there):  # type: ignore[no-untyped-def]
     """How far the potentials have moved from those of the stored density."""
     most = 0.0
@@ -98,7 +98,7 @@ def away(next_f, here, next_g, there):  # type: ignore[no-untyped-def]
     return most
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def soft_columns_stored(there, epsilon, columns):  # type: ignore[no-untyped-def]
     """In place, the soft-min of every column; whether all of them are finite."""
     fine = True
@@ -108,7 +108,7 @@ def soft_columns_stored(there, epsilon, columns):  # type: ignore[no-untyped-def
     return fine
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def stored_sweeps(cost, a, b, epsilon, rho, fields, scalars, relaxation, adaptive, limit, tol, window):  # type: ignore[no-untyped-def]
     """Up to `limit` iterations in place, ending where the error is no longer above `tol`."""
     f, g, next_f, next_g = fields

@@ -13,11 +13,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numba
 import numpy as np
 
+from .compiled import njit
 from .exponential import CALLER, exp
 from .transport import add_row, dot, flush
+from .views import plain
 
 __all__ = ["barycenter_start", "barycenter_sweeps"]
 
@@ -34,7 +35,7 @@ START = 40
 # Vectors
 
 
-@numba.njit(fastmath=CALLER, cache=True)
+@njit(fastmath=CALLER, cache=True)
 def four_dots(a, b, c, d, y):  # type: ignore[no-untyped-def]
     s = t = u = v = y.dtype.type(0.0)
     for j in range(y.size):
@@ -45,20 +46,20 @@ def four_dots(a, b, c, d, y):  # type: ignore[no-untyped-def]
     return s, t, u, v
 
 
-@numba.njit(fastmath=CALLER, cache=True)
+@njit(fastmath=CALLER, cache=True)
 def add_four(out, s, a, t, b, u, c, v, d):  # type: ignore[no-untyped-def]
     for j in range(out.size):
         out[j] += (s * a[j] + t * b[j]) + (u * c[j] + v * d[j])
 
 
-@numba.njit(fastmath=CALLER, cache=True)
+@njit(fastmath=CALLER, cache=True)
 def exp_less(out, x, shift):  # type: ignore[no-untyped-def]
     """out = exp(x - shift)."""
     for j in range(out.size):
         out[j] = exp(x[j] - shift)
 
 
-@numba.njit(fastmath=CALLER, cache=True)
+@njit(fastmath=CALLER, cache=True)
 def exp_row(out, g, cost, inverse, shift):  # type: ignore[no-untyped-def]
     """out_j = exp((g_j - C_j)/epsilon + shift), and its sum."""
     total = cost.dtype.type(0.0)
@@ -69,7 +70,7 @@ def exp_row(out, g, cost, inverse, shift):  # type: ignore[no-untyped-def]
     return total
 
 
-@numba.njit(fastmath=CALLER, cache=True)
+@njit(fastmath=CALLER, cache=True)
 def largest(g, cost, inverse):  # type: ignore[no-untyped-def]
     best = -np.inf
     for j in range(cost.size):
@@ -77,7 +78,7 @@ def largest(g, cost, inverse):  # type: ignore[no-untyped-def]
     return cost.dtype.type(best)
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def kernel_of(cost, epsilon, least, matrix):  # type: ignore[no-untyped-def]
     """matrix_ij = exp((least_i - C_ij)/epsilon) with the least cost of each row."""
     inverse = cost.dtype.type(1.0 / epsilon)
@@ -91,7 +92,7 @@ def kernel_of(cost, epsilon, least, matrix):  # type: ignore[no-untyped-def]
 # Sums over the cost. `columns` become log (K^T u_k), with K = exp(-C/epsilon).
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def shared_sums(matrix, least, a, epsilon, g, f, columns, v, block, floor):  # type: ignore[no-untyped-def]
     """f = softmin(g), and the columns, by products with the stored kernel; whether they can be relied on."""
     k, n = a.shape
@@ -129,7 +130,7 @@ def shared_sums(matrix, least, a, epsilon, g, f, columns, v, block, floor):  # t
     return True
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def log_sums(cost, a, epsilon, g, f, columns, e, block, window):  # type: ignore[no-untyped-def]
     """The same in logarithms; `f` comes in as a guess."""
     k, n = a.shape
@@ -156,7 +157,7 @@ def log_sums(cost, a, epsilon, g, f, columns, e, block, window):  # type: ignore
                 columns[r, j] = log_column_sum(cost, j, f[r], a[r], 1.0 / epsilon)
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def log_column_sum(cost, j, f, a, inverse):  # type: ignore[no-untyped-def]
     """log sum_i a_i exp((f_i - C_ij)/epsilon), for one column whose carried sum has failed."""
     shift = -np.inf
@@ -170,7 +171,7 @@ def log_column_sum(cost, j, f, a, inverse):  # type: ignore[no-untyped-def]
     return math.log(total) + shift
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def shared_own(matrix, least, epsilon, h, own, e, floor):  # type: ignore[no-untyped-def]
     """own = softmin(h) over a square cost by a product with the stored kernel; whether it can be relied on."""
     top = h.max()
@@ -183,7 +184,7 @@ def shared_own(matrix, least, epsilon, h, own, e, floor):  # type: ignore[no-unt
     return True
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def log_own(cost, epsilon, h, own, e, window):  # type: ignore[no-untyped-def]
     """The same in logarithms; `own` comes in as a guess."""
     inverse = cost.dtype.type(1.0 / epsilon)
@@ -200,12 +201,12 @@ def log_own(cost, epsilon, h, own, e, window):  # type: ignore[no-untyped-def]
 # The steps
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def finite_exp(x, most):  # type: ignore[no-untyped-def]
     return math.exp(min(x, most))
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def extrapolate(p, h, barycenter, own, next_h, slow, age):  # type: ignore[no-untyped-def]
     """Nesterov's step for h, begun anew when it goes uphill; the new age."""
     uphill = 0.0
@@ -221,7 +222,7 @@ def extrapolate(p, h, barycenter, own, next_h, slow, age):  # type: ignore[no-un
     return age
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def sweeps(cost, a, w, epsilon, debiased, f, g, h, p, error, next_g, next_h, slow, age, limit, tol, window):  # type: ignore[no-untyped-def]
     """Up to `limit` steps in place, ending where the error is no longer above `tol`."""
     k, m = g.shape
@@ -268,7 +269,7 @@ def sweeps(cost, a, w, epsilon, debiased, f, g, h, p, error, next_g, next_h, slo
     return done, error, age
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def start(cost, mass, epsilon, count, h, window):  # type: ignore[no-untyped-def]
     """h <- (h + epsilon log m + softmin(h))/2."""
     least, matrix = np.zeros_like(h), np.empty_like(cost)
@@ -308,7 +309,7 @@ def barycenter_sweeps(state: Any, problem: Any, limit: int, tol: float) -> Any:
     f, g, h, p, error, next_g, next_h, slow, age = fields
     done = np.zeros(error.shape, dtype=np.int64)
     for k in np.ndindex(error.shape):
-        c, a, w = (np.ascontiguousarray(x[k], dtype=work) for x in (cost, problem.histograms, problem.weights))
+        c, a, w = (plain(x[k], dtype=work) for x in (cost, problem.histograms, problem.weights))
         member = (f[k], g[k], h[k], p[k], float(error[k]), next_g[k], next_h[k], slow[k], float(age[k]))
         done[k], error[k], age[k] = sweeps(
             c, a, w, epsilon, problem.debiased, *member, int(limit), float(tol), WINDOWS[work]
@@ -324,6 +325,6 @@ def barycenter_start(problem: Any, mass: Any) -> Any:
         return NotImplemented
     h = np.empty(mass.shape, dtype=cost.dtype)
     for k in np.ndindex(mass.shape[:-1]):
-        c, m = np.ascontiguousarray(cost[k]), np.ascontiguousarray(mass[k])
+        c, m = plain(cost[k]), plain(mass[k])
         start(c, m, epsilon, START, h[k], WINDOWS[c.dtype])
     return h

@@ -15,7 +15,6 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numba
 import numpy as np
 from numba.core import types
 from numba.extending import overload
@@ -24,6 +23,7 @@ from equipoise.linear.eisenstat import SSORState
 from equipoise.linear.sweeps import GROWTH, norm, remember
 
 from .apart import load, store
+from .compiled import njit
 from .exponential import CALLER
 from .levels import (
     DIRECTION,
@@ -89,7 +89,7 @@ def _update(matrix, work, alpha, low, high):  # type: ignore[no-untyped-def]
     return lambda matrix, work, alpha, low, high: csr_update(matrix, work, alpha, low, high)
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def steps(matrix, work, k, bounds, scalars, limit, tol):  # type: ignore[no-untyped-def]
     """Up to `limit` steps in place; t is the change of x in the end, and y the next direction. How many there were.
 
@@ -129,7 +129,7 @@ def steps(matrix, work, k, bounds, scalars, limit, tol):  # type: ignore[no-unty
     return done
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def first_residual(matrix, work):  # type: ignore[no-untyped-def]
     """t = (1 + L)^{-1} p."""
     work[3][:] = 0.0
@@ -146,7 +146,7 @@ def _root_at(root, i):  # type: ignore[no-untyped-def]
     return (lambda root, i: load(root, i, SCALE)) if isinstance(root, types.Array) else (lambda root, i: root)
 
 
-@numba.njit(fastmath=CALLER, cache=True)
+@njit(fastmath=CALLER, cache=True)
 def enter(work, root, size, residual, direction):  # type: ignore[no-untyped-def]
     """The vectors of a state, in the kernels' coordinates."""
     y, p, r, _ = work
@@ -158,7 +158,7 @@ def enter(work, root, size, residual, direction):  # type: ignore[no-untyped-def
         store(r, i, load(residual, i, RESIDUAL) / (here * size), R)
 
 
-@numba.njit(fastmath=CALLER, cache=True)
+@njit(fastmath=CALLER, cache=True)
 def leave(work, root, size, old, x, residual, direction):  # type: ignore[no-untyped-def]
     """The way back: x is `old` and what t changed, and y the direction."""
     y, _, r, t = work

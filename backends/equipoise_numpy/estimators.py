@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 
 from equipoise.monotone.regression import LeastSquaresGradient, LogisticGradient
 from equipoise.monotone.robust import RobustLeastSquares
 from equipoise.monotone.saddles import GameOperator, QuadraticMinMax
 
+from .compiled import njit
 from .exponential import CALLER, exp
 from .resolvent_table import Unknown, frozen, number
 from .simplex import INSIDE
@@ -65,7 +65,7 @@ def sum_of(summed: Any, d: int, dtype: Any) -> Sum:
     return Sum(GAME, A, columns, A, none, frozen(shares, dtype), frozen(np.cumsum(sizes), dtype), summed.n, 0.0)
 
 
-@numba.njit(cache=True, fastmath=CALLER, **INSIDE)
+@njit(cache=True, fastmath=CALLER, **INSIDE)
 def dot(x, y):  # type: ignore[no-untyped-def]
     total = x.dtype.type(0.0)
     for i in range(x.size):
@@ -73,7 +73,7 @@ def dot(x, y):  # type: ignore[no-untyped-def]
     return total
 
 
-@numba.njit(cache=True, fastmath=CALLER, **INSIDE)
+@njit(cache=True, fastmath=CALLER, **INSIDE)
 def two_dots(A, idx, u, v, out):  # type: ignore[no-untyped-def]
     """a_i u and a_i v for the rows of a sample."""
     for r in range(idx.size):
@@ -84,7 +84,7 @@ def two_dots(A, idx, u, v, out):  # type: ignore[no-untyped-def]
         out[0, r], out[1, r] = p, q
 
 
-@numba.njit(cache=True, fastmath=CALLER, **INSIDE)
+@njit(cache=True, fastmath=CALLER, **INSIDE)
 def slopes(z, labels, idx):  # type: ignore[no-untyped-def]
     """z <- -l / (1 + exp(l z)) for both rows, without overflow."""
     one = z.dtype.type(1.0)
@@ -99,7 +99,7 @@ def slopes(z, labels, idx):  # type: ignore[no-untyped-def]
             row[r] *= -labels[idx[r]]
 
 
-@numba.njit(cache=True, fastmath=CALLER, **INSIDE)
+@njit(cache=True, fastmath=CALLER, **INSIDE)
 def add_rows(A, idx, weights, out):  # type: ignore[no-untyped-def]
     """out += sum of w_i a_i, two rows at a time; rows beyond A are zero."""
     for r in range(0, idx.size, 2):
@@ -112,7 +112,7 @@ def add_rows(A, idx, weights, out):  # type: ignore[no-untyped-def]
             out[i] += p * a[i] + q * b[i]
 
 
-@numba.njit(cache=True, **INSIDE)
+@njit(cache=True, **INSIDE)
 def add_difference(summed, u, v, idx, factor, out, work):  # type: ignore[no-untyped-def]
     """out += factor times the mean over idx of F_i(u) - F_i(v); `work` has two rows of the length of idx."""
     kind, A, columns, H, labels, shares, _, n, constant = summed

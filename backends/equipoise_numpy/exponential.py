@@ -15,6 +15,8 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic, overload
 
+from .compiled import njit
+
 __all__ = ["CALLER", "exp", "expm1"]
 
 EXACT = {"contract", "nsz"}
@@ -40,7 +42,7 @@ _bits32 = _bit_cast(types.float32, types.int32, ir.IntType(32))
 _float32 = _bit_cast(types.int32, types.float32, ir.FloatType())
 
 
-@numba.njit(fastmath=EXACT, cache=True, inline="never")
+@njit(fastmath=EXACT, cache=True, inline="never")
 def exp64(x):  # type: ignore[no-untyped-def]
     """exp(x) of a float64, for x clipped to [-708, 709]; NaN stays NaN."""
     x = min(max(x, -708.0), 709.0)
@@ -63,7 +65,7 @@ def exp64(x):  # type: ignore[no-untyped-def]
     return _float64(_bits64(p) + (_bits64(shifted) << 52))
 
 
-@numba.njit(fastmath=EXACT, cache=True, inline="never")
+@njit(fastmath=EXACT, cache=True, inline="never")
 def exp32(x):  # type: ignore[no-untyped-def]
     """exp(x) of a float32, for x clipped to [-87, 88]; NaN stays NaN."""
     one = numba.float32(1.0)
@@ -93,7 +95,7 @@ def _exp(x):  # type: ignore[no-untyped-def]
     return (lambda x: exp32(x)) if x == types.float32 else (lambda x: exp64(x))
 
 
-@numba.njit(fastmath=EXACT, cache=True, inline="never")
+@njit(fastmath=EXACT, cache=True, inline="never")
 def expm1_64(x):  # type: ignore[no-untyped-def]
     """exp(x) - 1 of a float64, for x clipped to [-708, 709]: (2^k - 1) + 2^k (exp(r) - 1), where nothing cancels."""
     x = min(max(x, -708.0), 709.0)
@@ -115,7 +117,7 @@ def expm1_64(x):  # type: ignore[no-untyped-def]
     return (scale - 1.0) + scale * (p * (r * r) + r)
 
 
-@numba.njit(fastmath=EXACT, cache=True, inline="never")
+@njit(fastmath=EXACT, cache=True, inline="never")
 def expm1_32(x):  # type: ignore[no-untyped-def]
     """exp(x) - 1 of a float32, for x clipped to [-87, 88]."""
     one = numba.float32(1.0)

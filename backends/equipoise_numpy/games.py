@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numba
 import numpy as np
 
 from equipoise.monotone.matrix_game import GameState
@@ -43,13 +42,14 @@ from equipoise.monotone.saddle_steps import (
 from equipoise.monotone.saddle_steps import K as STEPS
 from equipoise.operators import Dense
 
+from .compiled import njit
 from .exponential import CALLER
 from .simplex import simplex_row
 
 __all__ = ["add_row", "copied", "game_chunk", "restarted", "rows_of", "state_of"]
 
 
-@numba.njit(fastmath=CALLER, cache=True)
+@njit(fastmath=CALLER, cache=True)
 def add_eight(out, M, rows, weights, o):  # type: ignore[no-untyped-def]
     r0, r1, r2, r3 = M[rows[o]], M[rows[o + 1]], M[rows[o + 2]], M[rows[o + 3]]
     r4, r5, r6, r7 = M[rows[o + 4]], M[rows[o + 5]], M[rows[o + 6]], M[rows[o + 7]]
@@ -60,13 +60,13 @@ def add_eight(out, M, rows, weights, o):  # type: ignore[no-untyped-def]
         out[j] += left + ((w4 * r4[j] + w5 * r5[j]) + (w6 * r6[j] + w7 * r7[j]))
 
 
-@numba.njit(fastmath=CALLER, cache=True)
+@njit(fastmath=CALLER, cache=True)
 def add_row(out, row, weight):  # type: ignore[no-untyped-def]
     for j in range(out.size):
         out[j] += weight * row[j]
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def combine(out, M, x, rows, weights):  # type: ignore[no-untyped-def]
     """out = sum of x_i M_i over the x_i that are not zero."""
     count = 0
@@ -81,7 +81,7 @@ def combine(out, M, x, rows, weights):  # type: ignore[no-untyped-def]
         add_row(out, M[rows[o]], weights[o])
 
 
-@numba.njit(fastmath=CALLER, cache=True)
+@njit(fastmath=CALLER, cache=True)
 def descend(block, c, step):  # type: ignore[no-untyped-def]
     """x - t (c + A^T y)."""
     x, back, out = block[NOW], block[NOW_OF], block[MAPPED]
@@ -89,7 +89,7 @@ def descend(block, c, step):  # type: ignore[no-untyped-def]
         out[i] = x[i] - step * (c[i] + back[i])
 
 
-@numba.njit(fastmath=CALLER, cache=True)
+@njit(fastmath=CALLER, cache=True)
 def ascend(block, q, step):  # type: ignore[no-untyped-def]
     """y + s (q + A (2 x+ - x))."""
     y, old, new, out = block[NOW], block[NOW_OF], block[MAPPED_OF], block[MAPPED]
@@ -98,7 +98,7 @@ def ascend(block, q, step):  # type: ignore[no-untyped-def]
         out[i] = y[i] + step * (q[i] + two * new[i] - old[i])
 
 
-@numba.njit(fastmath=CALLER, cache=True)
+@njit(fastmath=CALLER, cache=True)
 def norms(block):  # type: ignore[no-untyped-def]
     """T z - z; of its squares the sum, of its products with the difference of images, and of the images' squares."""
     square = cross = new_size = old_size = 0.0
@@ -113,7 +113,7 @@ def norms(block):  # type: ignore[no-untyped-def]
     return square, cross, math.sqrt(new_size) + math.sqrt(old_size)
 
 
-@numba.njit(fastmath=CALLER, cache=True)
+@njit(fastmath=CALLER, cache=True)
 def onward(block, share):  # type: ignore[no-untyped-def]
     """The next iterate: the reflected point, drawn towards the anchor."""
     now, anchor, mapped = block[NOW], block[ANCHOR], block[MAPPED]
@@ -126,7 +126,7 @@ def onward(block, share):  # type: ignore[no-untyped-def]
         now_of[i] = a * anchor_of[i] + (two * mapped_of[i] - b * now_of[i])
 
 
-@numba.njit(fastmath=CALLER, cache=True)
+@njit(fastmath=CALLER, cache=True)
 def distance(block):  # type: ignore[no-untyped-def]
     """How far T z is from the anchor."""
     total = 0.0
@@ -137,7 +137,7 @@ def distance(block):  # type: ignore[no-untyped-def]
     return math.sqrt(total)
 
 
-@numba.njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy")
 def restarted(first, second, s, t, r, reach, shrink):  # type: ignore[no-untyped-def]
     """The metric, and the next iterate and numbers: those of a restart where it tells."""
     eps = np.finfo(first.dtype).eps
@@ -179,7 +179,7 @@ def restarted(first, second, s, t, r, reach, shrink):  # type: ignore[no-untyped
     s[RESTARTS] += again
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def look(x, y, bounds, best_x, best_y):  # type: ignore[no-untyped-def]
     """Whether T z guarantees more, to either player, than what was known."""
     lower, upper = np.min(x[MAPPED_OF]), np.max(y[MAPPED_OF])
@@ -191,7 +191,7 @@ def look(x, y, bounds, best_x, best_y):  # type: ignore[no-untyped-def]
         best_x[:] = x[MAPPED]
 
 
-@numba.njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy")
 def steps(matrices, constants, state, best, radii, reach, shrink, limit):  # type: ignore[no-untyped-def]
     K, turned = matrices
     c, q = constants

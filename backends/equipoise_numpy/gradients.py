@@ -13,7 +13,6 @@ import math
 from dataclasses import replace
 from typing import Any
 
-import numba
 import numpy as np
 from numba.core import types
 from numba.extending import overload
@@ -23,6 +22,7 @@ from equipoise.linear.sweeps import GROWTH, remember
 from equipoise.operators import CSR, Stencil
 
 from .apart import load, store
+from .compiled import njit
 from .eisenstat import FLOATS, back_to, number_of, of_member
 from .exponential import CALLER
 from .triangles import ROWWISE
@@ -66,7 +66,7 @@ def _both(w, i, step, p, j, reach):  # type: ignore[no-untyped-def]
     return lambda w, i, step, p, j, reach: w * (load(p, j - reach, P) + load(p, j + reach, P))
 
 
-@numba.njit(fastmath=CALLER, cache=True)
+@njit(fastmath=CALLER, cache=True)
 def form(y, p, r, scale, o, j, count, alpha, fresh, beta):  # type: ignore[no-untyped-def]
     """y += alpha p and p <- z + beta p, for `count` numbers from o, in p from j on; the first time z counts nothing."""
     for e in range(count):
@@ -75,7 +75,7 @@ def form(y, p, r, scale, o, j, count, alpha, fresh, beta):  # type: ignore[no-un
         store(p, j + e, fresh * scaled(scale, o + e, load(r, o + e, R), SCALE) + beta * old, P)
 
 
-@numba.njit(fastmath=CALLER, cache=True)
+@njit(fastmath=CALLER, cache=True)
 def line(p, q, center, w, o, j, count, steps, reach):  # type: ignore[no-untyped-def]
     """q = A p along a line of a grid, and p^T q."""
     total = p.dtype.type(0.0)
@@ -88,7 +88,7 @@ def line(p, q, center, w, o, j, count, steps, reach):  # type: ignore[no-untyped
     return total
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def stencil_image(matrix, work, scale, alpha, fresh, beta):  # type: ignore[no-untyped-def]
     """A layer of the direction is formed, and then the product in the layer before it, still in the cache."""
     (a, b, c), center, w, steps, reach, at = matrix
@@ -107,7 +107,7 @@ def stencil_image(matrix, work, scale, alpha, fresh, beta):  # type: ignore[no-u
     return total
 
 
-@numba.njit(fastmath=ROWWISE, cache=True)
+@njit(fastmath=ROWWISE, cache=True)
 def csr_image(matrix, work, scale, alpha, fresh, beta):  # type: ignore[no-untyped-def]
     values, columns, starts = matrix
     y, p, r, q = work
@@ -143,7 +143,7 @@ def _image(matrix, work, scale, alpha, fresh, beta):  # type: ignore[no-untyped-
     return lambda matrix, work, scale, alpha, fresh, beta: csr_image(matrix, work, scale, alpha, fresh, beta)
 
 
-@numba.njit(fastmath=CALLER, cache=True)
+@njit(fastmath=CALLER, cache=True)
 def reduce_block(r, q, scale, begin, end, alpha):  # type: ignore[no-untyped-def]
     total = square = r.dtype.type(0.0)
     for i in range(begin, end):
@@ -154,7 +154,7 @@ def reduce_block(r, q, scale, begin, end, alpha):  # type: ignore[no-untyped-def
     return total, square
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def reduce(r, q, scale, alpha):  # type: ignore[no-untyped-def]
     """r -= alpha q; r^T r and r^T z. Blocks are summed in the array's precision, their sums in double."""
     total = square = 0.0
@@ -166,7 +166,7 @@ def reduce(r, q, scale, alpha):  # type: ignore[no-untyped-def]
     return total, square
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def steps(matrix, work, scale, scalars, limit, tol):  # type: ignore[no-untyped-def]
     """Up to `limit` steps in place, y the change of x; how many there were. `scalars`: square, curvature, error, and
     the error above which all is lost.

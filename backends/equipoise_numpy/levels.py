@@ -12,12 +12,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 from numba.core import types
 from numba.extending import overload
 
 from .apart import load, store
+from .compiled import njit
 from .exponential import CALLER
 
 __all__ = ["run_starts", "scaled_weights", "stencil_back", "stencil_forward", "stencil_update"]
@@ -53,7 +53,7 @@ def _weighed(c, i, x):  # type: ignore[no-untyped-def]
     return lambda c, i, x: load(c, i, SCALE) * x * x
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def run_starts(grid):  # type: ignore[no-untyped-def]
     """``starts[i, rest]``, where the run of points (i, j, k) with j + k = rest begins; runs of one i + rest follow each
     other. A last column stands for runs that do not exist."""
@@ -68,7 +68,7 @@ def run_starts(grid):  # type: ignore[no-untyped-def]
     return starts
 
 
-@numba.njit(fastmath=CALLER, cache=True)
+@njit(fastmath=CALLER, cache=True)
 def run_back(y, p, r, t, w, buffer, o, after, above, here, further, count, alpha, k, beta):  # type: ignore[no-untyped-def]
     for e in range(count):
         old = load(p, o + e, P)
@@ -81,7 +81,7 @@ def run_back(y, p, r, t, w, buffer, o, after, above, here, further, count, alpha
         store(t, o + e, new, T)
 
 
-@numba.njit(fastmath=CALLER, cache=True)
+@njit(fastmath=CALLER, cache=True)
 def run_forward(p, t, w, buffer, o, here, further, count, k):  # type: ignore[no-untyped-def]
     total = p.dtype.type(0.0)
     for e in range(count):
@@ -96,7 +96,7 @@ def run_forward(p, t, w, buffer, o, here, further, count, k):  # type: ignore[no
     return total
 
 
-@numba.njit(fastmath=CALLER, cache=True)
+@njit(fastmath=CALLER, cache=True)
 def run_update(r, q, w, scale, buffer, o, here, further, count, alpha):  # type: ignore[no-untyped-def]
     square = total = r.dtype.type(0.0)
     for e in range(count):
@@ -110,7 +110,7 @@ def run_update(r, q, w, scale, buffer, o, here, further, count, alpha):  # type:
     return square, total
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def stencil_back(matrix, work, alpha, k, beta):  # type: ignore[no-untyped-def]
     """Level after level from the last one on; a point (i, j, k) waits for the next one along each axis.
 
@@ -133,7 +133,7 @@ def stencil_back(matrix, work, alpha, k, beta):  # type: ignore[no-untyped-def]
             run_back(y, p, r, t, w, buffer, starts[i, rest], after, above, here, here + b + 1, count, alpha, k, beta)
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def stencil_forward(matrix, work, k):  # type: ignore[no-untyped-def]
     """Level after level from the first one on; numbers are left at (i, k) of the buffer, k descending."""
     (a, b, c), starts, w, _, buffer = matrix
@@ -151,7 +151,7 @@ def stencil_forward(matrix, work, k):  # type: ignore[no-untyped-def]
     return total
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def stencil_update(matrix, work, alpha):  # type: ignore[no-untyped-def]
     (a, b, c), starts, w, scale, buffer = matrix
     _, _, r, q = work
@@ -170,7 +170,7 @@ def stencil_update(matrix, work, alpha):  # type: ignore[no-untyped-def]
     return square, total
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def scaled_weights(grid, starts, root, weights):  # type: ignore[no-untyped-def]
     """The weights of the coordinates in which D/omega is 1; `root` is the inverse root of that diagonal."""
     a, b, c = grid
@@ -189,7 +189,7 @@ def scaled_weights(grid, starts, root, weights):  # type: ignore[no-untyped-def]
     return out
 
 
-@numba.njit(fastmath=CALLER, cache=True)
+@njit(fastmath=CALLER, cache=True)
 def one_axis(out, weights, root, o, before, begin, end):  # type: ignore[no-untyped-def]
     for e in range(begin, end):
         store(out, o + e, load(weights, o + e, W) * load(root, o + e, SCALE) * load(root, before + e, SCALE), T)

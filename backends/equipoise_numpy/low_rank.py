@@ -12,12 +12,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numba
 import numpy as np
 
 from equipoise.precondition.low_rank import BALANCE
 
-from .precondition import SUMS, plain, zero
+from .compiled import njit
+from .precondition import SUMS, zero
+from .views import plain
 
 __all__ = ["low_rank_sweep"]
 
@@ -34,14 +35,14 @@ def padded(rows: int) -> int:
 # Blocks
 
 
-@numba.njit(cache=True, fastmath=SUMS, error_model="numpy")
+@njit(cache=True, fastmath=SUMS, error_model="numpy")
 def copied(row, out):  # type: ignore[no-untyped-def]
     """`out` begins with `row`."""
     for j in range(row.size):
         out[j] = row[j]
 
 
-@numba.njit(cache=True, fastmath=SUMS, error_model="numpy")
+@njit(cache=True, fastmath=SUMS, error_model="numpy")
 def scaled_pair(d, v, h, x, y):  # type: ignore[no-untyped-def]
     """x = d h and y = v / d."""
     for j in range(d.size):
@@ -49,7 +50,7 @@ def scaled_pair(d, v, h, x, y):  # type: ignore[no-untyped-def]
         y[j] = v[j] / d[j]
 
 
-@numba.njit(cache=True, fastmath=SUMS, error_model="numpy")
+@njit(cache=True, fastmath=SUMS, error_model="numpy")
 def gram_tile(Z, i, k, start, stop, G):  # type: ignore[no-untyped-def]
     """The inner products of rows i to i + 3 with rows k to k + 3, over some columns."""
     a0, a1, a2, a3 = Z[i, start:stop], Z[i + 1, start:stop], Z[i + 2, start:stop], Z[i + 3, start:stop]
@@ -92,7 +93,7 @@ def gram_tile(Z, i, k, start, stop, G):  # type: ignore[no-untyped-def]
     G[i + 3, k + 3] += s33
 
 
-@numba.njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy")
 def gram(W, d, v, h, Z, G):  # type: ignore[no-untyped-def]
     """G = Z Z^T, both halves."""
     rows, n = W.shape
@@ -113,7 +114,7 @@ def gram(W, d, v, h, Z, G):  # type: ignore[no-untyped-def]
             G[i, k] = G[k, i]
 
 
-@numba.njit(cache=True, fastmath=SUMS, error_model="numpy")
+@njit(cache=True, fastmath=SUMS, error_model="numpy")
 def combined_tile(C, k, i, Z, at, m, out):  # type: ignore[no-untyped-def]
     """Rows i to i + 3 of `out` += C^T Z for rows k to k + 3 of Z, over m columns from `at` on; for k = 0 no sum."""
     c00, c01, c02, c03 = C[k, i], C[k, i + 1], C[k, i + 2], C[k, i + 3]
@@ -138,7 +139,7 @@ def combined_tile(C, k, i, Z, at, m, out):  # type: ignore[no-untyped-def]
         o3[j] += c03 * w0 + c13 * w1 + c23 * w2 + c33 * w3
 
 
-@numba.njit(cache=True, fastmath=SUMS, error_model="numpy")
+@njit(cache=True, fastmath=SUMS, error_model="numpy")
 def changed(C, r, last, Z, m, out, new, first, start, doubt):  # type: ignore[no-untyped-def]
     """r rows of `new` from `first` on, columns from `start` on, are C^T Z; rows of Z from `last` on are 0."""
     for at in range(0, m, COLUMNS):
@@ -150,7 +151,7 @@ def changed(C, r, last, Z, m, out, new, first, start, doubt):  # type: ignore[no
             stored(out[i], new[first + i, start + at : start + at + width], doubt)
 
 
-@numba.njit(cache=True, fastmath=SUMS, error_model="numpy")
+@njit(cache=True, fastmath=SUMS, error_model="numpy")
 def given(c, e, r, Z, m, out, other):  # type: ignore[no-untyped-def]
     """out += c^T Z and other += e^T Z."""
     for k in range(0, r, 4):
@@ -161,7 +162,7 @@ def given(c, e, r, Z, m, out, other):  # type: ignore[no-untyped-def]
             other[j] += e0 * w0 + e1 * w1 + e2 * w2 + e3 * w3
 
 
-@numba.njit(cache=True, fastmath=SUMS, error_model="numpy")
+@njit(cache=True, fastmath=SUMS, error_model="numpy")
 def ends(x, y, Ph, Pv, diff, top, low, doubt):  # type: ignore[no-untyped-def]
     """What moves d, its largest parts so far, and a sum that is NaN as soon as something is not finite."""
     for j in range(diff.size):
@@ -172,7 +173,7 @@ def ends(x, y, Ph, Pv, diff, top, low, doubt):  # type: ignore[no-untyped-def]
         low[j] = max(low[j], abs(down))
 
 
-@numba.njit(cache=True, fastmath=SUMS, error_model="numpy")
+@njit(cache=True, fastmath=SUMS, error_model="numpy")
 def stored(row, out, doubt):  # type: ignore[no-untyped-def]
     """out = row."""
     for j in range(out.size):
@@ -180,7 +181,7 @@ def stored(row, out, doubt):  # type: ignore[no-untyped-def]
         doubt[j] += 0 * row[j]
 
 
-@numba.njit(cache=True, fastmath=SUMS, error_model="numpy")
+@njit(cache=True, fastmath=SUMS, error_model="numpy")
 def moved(W, d, v, h, C, vectors, even, new, diff, work):  # type: ignore[no-untyped-def]
     """The new W and what moves d; the largest |h P h|, the largest |v P^{-1} v|, whether all is finite.
 
@@ -221,7 +222,7 @@ def moved(W, d, v, h, C, vectors, even, new, diff, work):  # type: ignore[no-unt
     return np.float64(top.max()), np.float64(low.max()), np.isfinite(doubt.sum())
 
 
-@numba.njit(cache=True, fastmath=SUMS, error_model="numpy")
+@njit(cache=True, fastmath=SUMS, error_model="numpy")
 def rescaled(d, diff, mu):  # type: ignore[no-untyped-def]
     """`diff` becomes d (1 - mu diff); whether no entry is 0."""
     zeros = 0

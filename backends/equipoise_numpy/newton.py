@@ -10,12 +10,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numba
 import numpy as np
 
+from .compiled import njit
 from .exponential import CALLER, exp
 from .rows import PANEL, row, source_of
 from .transport import BLOCK, WINDOWS, add_row, dual, flush, growth, log_sum, penalties, soft_columns
+from .views import plain
 
 __all__ = ["newton_direction", "newton_look"]
 
@@ -27,7 +28,7 @@ GROUP = 16  # entries that are compared before any of them is looked at alone
 # What there is to know of a potential
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def look(source, a, b, epsilon, rho_a, rho_b, f, g, next_f, soft, window):  # type: ignore[no-untyped-def]
     """f from g, and then the soft-min of every column; the dual value, and what the columns lack."""
     n = f.size
@@ -65,7 +66,7 @@ def newton_look(
     value, error = (np.empty(f.shape[:-1], dtype=f.dtype) for _ in range(2))
     rho = penalties(rho_a, rho_b)
     for k in np.ndindex(value.shape):
-        ak, bk, fk, gk = (np.ascontiguousarray(x[k]) for x in (a, b, f, g))
+        ak, bk, fk, gk = (plain(x[k]) for x in (a, b, f, g))
         width = float(epsilon) * float(scale[k])
         member = (source_of(cost, k), ak, bk, width, rho[0], rho[1], fk, gk, next_f[k], soft[k])
         value[k], error[k] = look(*member, WINDOWS[f.dtype])
@@ -76,13 +77,13 @@ def newton_look(
 # The sparse Newton system
 
 
-@numba.njit(fastmath=CALLER, cache=True)
+@njit(fastmath=CALLER, cache=True)
 def exponents(cost, inverse, columns, here, out):  # type: ignore[no-untyped-def]
     for j in range(cost.size):
         out[j] = columns[j] - cost[j] * inverse + here
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def gather_larger(x, limit, start, indices, data):  # type: ignore[no-untyped-def]
     """Append the entries of `x` above `limit`; most groups of them hold none, which a register tells at once."""
     end = start
@@ -104,13 +105,13 @@ def gather_larger(x, limit, start, indices, data):  # type: ignore[no-untyped-de
     return end
 
 
-@numba.njit(fastmath=CALLER, cache=True)
+@njit(fastmath=CALLER, cache=True)
 def exp_all(x):  # type: ignore[no-untyped-def]
     for k in range(x.size):
         x[k] = exp(x[k])
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def fill(source, a, epsilon, rows, columns, limit, first, indptr, indices, data):  # type: ignore[no-untyped-def]
     """Rows of W_ij = P_ij/(P 1)_i > theta from `first` on, until the storage is full; the row where that happens."""
     n, m = rows.size, columns.size
@@ -146,7 +147,7 @@ def sparse_rows(source: Any, a: Any, epsilon: float, rows: Any, columns: Any, th
             old.resize(size, refcheck=False)
 
 
-@numba.njit(fastmath=CALLER, cache=True)
+@njit(fastmath=CALLER, cache=True)
 def row_product(indices, data, v):  # type: ignore[no-untyped-def]
     total = data.dtype.type(0.0)
     for k in range(data.size):
@@ -154,13 +155,13 @@ def row_product(indices, data, v):  # type: ignore[no-untyped-def]
     return total
 
 
-@numba.njit(fastmath=CALLER, cache=True)
+@njit(fastmath=CALLER, cache=True)
 def subtract_row(indices, data, scale, out):  # type: ignore[no-untyped-def]
     for k in range(data.size):
         out[indices[k]] -= scale * data[k]
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def multiply(indptr, indices, data, q, diagonal, v, out):  # type: ignore[no-untyped-def]
     """(diag(d) - W^T diag(q) W) v."""
     for j in range(v.size):
@@ -172,7 +173,7 @@ def multiply(indptr, indices, data, q, diagonal, v, out):  # type: ignore[no-unt
             subtract_row(some, values, q[i] * row_product(some, values, v), out)
 
 
-@numba.njit(fastmath=CALLER, cache=True)
+@njit(fastmath=CALLER, cache=True)
 def dot(u, v):  # type: ignore[no-untyped-def]
     total = 0.0
     for j in range(u.size):
@@ -180,7 +181,7 @@ def dot(u, v):  # type: ignore[no-untyped-def]
     return total
 
 
-@numba.njit(fastmath=CALLER, cache=True)
+@njit(fastmath=CALLER, cache=True)
 def size_of(u):  # type: ignore[no-untyped-def]
     total = 0.0
     for j in range(u.size):
@@ -188,7 +189,7 @@ def size_of(u):  # type: ignore[no-untyped-def]
     return total
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def solve(indptr, indices, data, q, diagonal, jacobi, rhs, goal, most, x):  # type: ignore[no-untyped-def]
     """Conjugate gradients until the L1 norm of the residual is at most `goal`; the steps taken."""
     residual = rhs.copy()
@@ -215,7 +216,7 @@ def solve(indptr, indices, data, q, diagonal, jacobi, rhs, goal, most, x):  # ty
     return steps
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def subtract_squares(indptr, indices, data, q, out):  # type: ignore[no-untyped-def]
     for i in range(q.size):
         for k in range(indptr[i], indptr[i + 1]):
@@ -250,13 +251,13 @@ def newton_direction(
             continue
         width = float(epsilon) * float(scale[k])
         rows, columns = (soft_f[k] / width).astype(dtype), (g[k] / width + log_b[k]).astype(dtype)
-        weights = np.ascontiguousarray(q[k])
+        weights = plain(q[k])
         indptr, indices, data = sparse_rows(source_of(cost, k), weights, width, rows, columns, float(theta[k]))
         kept[k] = indptr[-1] / (rows.size * columns.size)
         jacobi = np.array(diagonal[k])
         subtract_squares(indptr, indices, data, weights, jacobi)
         jacobi = np.maximum(jacobi, FLOORS[dtype] * diagonal[k])
         jacobi[diagonal[k] == 0.0] = 1.0
-        system = (indptr, indices, data, weights, np.ascontiguousarray(diagonal[k]), jacobi)
-        steps[k] = solve(*system, np.ascontiguousarray(rhs[k]), float(goal[k]), max_steps, direction[k])
+        system = (indptr, indices, data, weights, plain(diagonal[k]), jacobi)
+        steps[k] = solve(*system, plain(rhs[k]), float(goal[k]), max_steps, direction[k])
     return direction, steps, kept

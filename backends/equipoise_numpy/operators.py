@@ -13,14 +13,17 @@ from typing import Any
 import numba
 import numpy as np
 
-__all__ = ["KINDS", "csr_product", "whole"]
+from .compiled import njit
+from .views import plain
+
+__all__ = ["KINDS", "csr_product"]
 
 KINDS = (np.dtype(np.float64), np.dtype(np.float32))
 CONTRACT = {"contract"}
 FOUR = 4
 
 
-@numba.njit(fastmath=CONTRACT, cache=True)
+@njit(fastmath=CONTRACT, cache=True)
 def row_sums(data, indices, indptr, x, out):  # type: ignore[no-untyped-def]
     """A x: data (nnz,), x (m,), out (n,)."""
     k = numba.uint64(indptr[0])
@@ -33,7 +36,7 @@ def row_sums(data, indices, indptr, x, out):  # type: ignore[no-untyped-def]
         out[i] = total
 
 
-@numba.njit(fastmath=CONTRACT, cache=True)
+@njit(fastmath=CONTRACT, cache=True)
 def four_row_sums(data, indices, indptr, x, woven, out):  # type: ignore[no-untyped-def]
     """The same for four vectors, the rows of `x`."""
     for j in range(x.shape[1]):
@@ -53,7 +56,7 @@ def four_row_sums(data, indices, indptr, x, woven, out):  # type: ignore[no-unty
         out[0, i], out[1, i], out[2, i], out[3, i] = s, t, u, v
 
 
-@numba.njit(fastmath=CONTRACT, cache=True)
+@njit(fastmath=CONTRACT, cache=True)
 def scatter_rows(data, indices, indptr, y, out):  # type: ignore[no-untyped-def]
     """A^T y: y (n,), out (m,)."""
     out[:] = 0
@@ -66,7 +69,7 @@ def scatter_rows(data, indices, indptr, y, out):  # type: ignore[no-untyped-def]
             k += numba.uint64(1)
 
 
-@numba.njit(fastmath=CONTRACT, cache=True)
+@njit(fastmath=CONTRACT, cache=True)
 def scatter_four_rows(data, indices, indptr, y, woven, out):  # type: ignore[no-untyped-def]
     """The same for four vectors, the rows of `y`."""
     woven[:] = 0
@@ -93,21 +96,21 @@ def csr_product(
         return NotImplemented
     one, four = (scatter_rows, scatter_four_rows) if transposed else (row_sums, four_row_sums)
     n, m = shape[::-1] if transposed else shape
-    columns, starts = whole(indices), whole(indptr)
+    columns, starts = plain(indices), plain(indptr)
     if data.ndim > 1:
         batch = np.broadcast_shapes(data.shape[:-1], x.shape[:-1])
         entries, vectors = np.broadcast_to(data, (*batch, data.shape[-1])), np.broadcast_to(x, (*batch, m))
         out = np.empty((*batch, n), dtype=x.dtype)
         for place in np.ndindex(batch):
-            one(whole(entries[place]), columns, starts, whole(vectors[place]), out[place])
+            one(plain(entries[place]), columns, starts, plain(vectors[place]), out[place])
         return out
-    entries = whole(data)
+    entries = plain(data)
     if x.ndim == 1:
         out = np.empty(n, dtype=x.dtype)
-        one(entries, columns, starts, whole(x), out)
+        one(entries, columns, starts, plain(x), out)
         return out
     count = math.prod(x.shape[:-1])
-    vectors, out = whole(x).reshape(count, m), np.empty((count, n), dtype=x.dtype)
+    vectors, out = plain(x).reshape(count, m), np.empty((count, n), dtype=x.dtype)
     single = count - count % FOUR
     if single:
         woven = np.empty((n if transposed else m, FOUR), dtype=x.dtype)
@@ -116,8 +119,3 @@ def csr_product(
     for k in range(single, count):
         one(entries, columns, starts, vectors[k], out[k])
     return out.reshape(*x.shape[:-1], n)
-
-
-def whole(x: Any) -> Any:
-    """`x` without gaps between its entries."""
-    return x if x.flags.c_contiguous else np.ascontiguousarray(x)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
+
+from .compiled import njit
 
 __all__ = ["arrange"]
 
@@ -13,7 +14,7 @@ SHORT = 24  # entries of a row that are sorted by insertion
 ORDERS = ("natural", "red_black", "multicolor")
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def levels(indptr, indices):  # type: ignore[no-untyped-def]
     """One more than the highest level among the neighbours of lower number."""
     n = indptr.size - 1
@@ -32,7 +33,7 @@ def levels(indptr, indices):  # type: ignore[no-untyped-def]
     return level
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def adjacency(indptr, indices):  # type: ignore[no-untyped-def]
     """For every row where its neighbours begin, and the neighbours: of higher number, then of lower."""
     n = indptr.size - 1
@@ -59,7 +60,7 @@ def adjacency(indptr, indices):  # type: ignore[no-untyped-def]
     return starts, neighbours
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def halves(indptr, indices):  # type: ignore[no-untyped-def]
     starts, neighbours = adjacency(indptr, indices)
     n = indptr.size - 1
@@ -83,7 +84,7 @@ def halves(indptr, indices):  # type: ignore[no-untyped-def]
     return side
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def colors(indptr, indices):  # type: ignore[no-untyped-def]
     starts, neighbours = adjacency(indptr, indices)
     n = indptr.size - 1
@@ -113,7 +114,7 @@ def colors(indptr, indices):  # type: ignore[no-untyped-def]
     return color
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def permutation(group, kind):  # type: ignore[no-untyped-def]
     """Rows by group, those of a group ascending, their places, and where groups begin."""
     n = group.size
@@ -135,7 +136,7 @@ def permutation(group, kind):  # type: ignore[no-untyped-def]
     return rows, places, groups
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def sort_row(columns, source, first, last, spare_columns, spare_source):  # type: ignore[no-untyped-def]
     """Entries first..last by column, those of one column in their order: short pieces by insertion, then merged."""
     for start in range(first, last, SHORT):
@@ -163,7 +164,7 @@ def sort_row(columns, source, first, last, spare_columns, spare_source):  # type
         width *= 2
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def triangles(indptr, indices, rows, places):  # type: ignore[no-untyped-def]
     """Starts, columns and sources of the entries before and after the diagonal, rows and columns by their places."""
     n = rows.size
@@ -204,7 +205,7 @@ def triangles(indptr, indices, rows, places):  # type: ignore[no-untyped-def]
     return lower_starts, lower_columns, lower_source, upper_starts, upper_columns, upper_source
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def arranged(indptr, indices, order, kind):  # type: ignore[no-untyped-def]
     if order == 0:
         group = levels(indptr, indices)

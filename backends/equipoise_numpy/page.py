@@ -14,7 +14,6 @@ from __future__ import annotations
 import weakref
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 
 from equipoise.monotone.page import PageState, prepared, rescued
@@ -22,6 +21,7 @@ from equipoise.monotone.residuals import residual
 from equipoise.monotone.resolvents import Identity
 from equipoise.record import plain, rebuild
 
+from .compiled import njit
 from .estimators import ROBUST, Sum, add_difference, add_rows, dot, sum_of
 from .resolvent_table import Table, Unknown, begins_with, frozen, gap, number, resolve, table_of
 from .sampling import Words, samples, wait, words_of
@@ -69,7 +69,7 @@ def tables(task: Any, d: int, dtype: Any) -> Made | None:
 # Compiled steps
 
 
-@numba.njit(cache=True, **INSIDE)
+@njit(cache=True, **INSIDE)
 def anchored(anchor, u, g, k, step, inner, out):  # type: ignore[no-untyped-def]
     """What the resolvent is applied to, and its step."""
     share = out.dtype.type(2.0 / (k + 4.0))
@@ -83,7 +83,7 @@ def anchored(anchor, u, g, k, step, inner, out):  # type: ignore[no-untyped-def]
     return rest * e
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def dense_steps(summed, table, idx, anchor, u, g, k, step, inner):  # type: ignore[no-untyped-def]
     """The point after all steps, of which each but the last one has a sample."""
     u, g, new = u.copy(), g.copy(), np.empty_like(u)
@@ -97,14 +97,14 @@ def dense_steps(summed, table, idx, anchor, u, g, k, step, inner):  # type: igno
     return u
 
 
-@numba.njit(cache=True, **INSIDE)
+@njit(cache=True, **INSIDE)
 def lazily(y, a, slope, low, high, weights, sums):  # type: ignore[no-untyped-def]
     """An entry that was y at step `low` of the chunk, at step `high`; `slope` is e g."""
     before, after = weights[low], weights[high]
     return (before * y + (after - before) * a - (sums[high] - sums[low]) * slope) / after
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def lazy_steps(summed, table, idx, anchor, u, g, k, step, inner):  # type: ignore[no-untyped-def]
     """The same for robust regression without a resolvent of y."""
     kept, d, n, steps = u.dtype.type, summed.A.shape[1], summed.n, idx.shape[0] + 1

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 
+from .compiled import njit
 from .exponential import CALLER
+from .views import plain
 
 __all__ = ["box_fit", "lanczos_step"]
 
 
-@numba.njit(cache=True, fastmath=CALLER)
+@njit(cache=True, fastmath=CALLER)
 def step(image, inverse, v, before, below, out, scaled, diagonal, size):  # type: ignore[no-untyped-def]
     """One step for each row."""
     for m in range(v.shape[0]):
@@ -44,14 +45,14 @@ def lanczos_step(image: Any, inverse: Any, v: Any, before: Any, below: Any) -> A
     if v.dtype not in (np.float64, np.float32) or any(x.dtype != v.dtype for x in (image, inverse, before, below)):
         return NotImplemented
     batch, n = v.shape[:-1], v.shape[-1]
-    u, s, x, y = (np.ascontiguousarray(a).reshape(-1, n) for a in (image, inverse, v, before))
+    u, s, x, y = (plain(a).reshape(-1, n) for a in (image, inverse, v, before))
     out, scaled = np.empty_like(x), np.empty_like(x)
     diagonal, size = np.empty(out.shape[0], v.dtype), np.empty(out.shape[0], v.dtype)
-    step(u, s, x, y, np.ascontiguousarray(below).reshape(-1), out, scaled, diagonal, size)
+    step(u, s, x, y, plain(below).reshape(-1), out, scaled, diagonal, size)
     return out.reshape(v.shape), scaled.reshape(v.shape), diagonal.reshape(batch), size.reshape(batch)
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def descend(gram, moments, bounds, start, ridge, enough, rounds):  # type: ignore[no-untyped-def]
     """Coordinate descent in a box."""
     m = start.size

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 
-from equipoise.backend import unlocked
+from .compiled import njit
+from .views import plain
 
 __all__ = ["dense_eq_sweep", "dense_quad_sweep"]
 
@@ -23,13 +23,13 @@ SUMS = {"reassoc", "contract"}
 LARGE = 16_000_000  # bytes of a symmetric matrix beyond which its lower half is only made at the end
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def zero(x):  # type: ignore[no-untyped-def]
     """Whether every entry of x is 0."""
     return not np.any(x)
 
 
-@numba.njit(cache=True, fastmath=SUMS)
+@njit(cache=True, fastmath=SUMS)
 def square(x):  # type: ignore[no-untyped-def]
     """|x|^2 in float64."""
     total = 0.0
@@ -38,13 +38,13 @@ def square(x):  # type: ignore[no-untyped-def]
     return total
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def bounded(L, ell, smoothing):  # type: ignore[no-untyped-def]
     """The bound after one more pair."""
     return max(smoothing * L + (1.0 - smoothing) * ell, ell)
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def divided(x, bound, out):  # type: ignore[no-untyped-def]
     """out = x divided by the root of the bound, where that is a number to divide by."""
     root = x.dtype.type(np.sqrt(bound))
@@ -58,7 +58,7 @@ def divided(x, bound, out):  # type: ignore[no-untyped-def]
 # Q upper triangular
 
 
-@numba.njit(cache=True, fastmath=SUMS, error_model="numpy")
+@njit(cache=True, fastmath=SUMS, error_model="numpy")
 def forward(Q, v, h, a, b, w):  # type: ignore[no-untyped-def]
     """a = Q h and b = Q^{-T} v in one pass."""
     n = Q.shape[0]
@@ -72,7 +72,7 @@ def forward(Q, v, h, a, b, w):  # type: ignore[no-untyped-def]
         a[i], b[i] = total, part
 
 
-@numba.njit(cache=True, fastmath=SUMS)
+@njit(cache=True, fastmath=SUMS)
 def backward(Q, a, b, mu, sa, sb):  # type: ignore[no-untyped-def]
     """Q -= mu triu(a a^T - b b^T) Q, from the last row up."""
     n = Q.shape[0]
@@ -87,7 +87,7 @@ def backward(Q, a, b, mu, sa, sb):  # type: ignore[no-untyped-def]
             row[j] = old - (mx * up[j] - my * down[j])
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def eq_pairs(Q, V, H, L, steps, smoothing):  # type: ignore[no-untyped-def]
     """All pairs in turn, Q in place; the last bound."""
     n = Q.shape[0]
@@ -117,17 +117,11 @@ def dense_eq_sweep(Q: Any, V: Any, H: Any, L: Any, steps: Any, smoothing: Any) -
     return Q, np.asarray(eq_pairs(Q, V, H, float(L), steps, float(smoothing)), dtype=L.dtype)
 
 
-def plain(x: Any) -> Any:
-    """`x`, contiguous and of the type that the kernels are compiled for; it is not written."""
-    x = np.ascontiguousarray(x)
-    return x if x.flags.writeable or not x.size else unlocked(x, x.ctypes.data, x)
-
-
 # ---------------------------------------------------------------------------------------------------------------------
 # Q symmetric
 
 
-@numba.njit(cache=True, fastmath=SUMS)
+@njit(cache=True, fastmath=SUMS)
 def halved(Q, x, out):  # type: ignore[no-untyped-def]
     """out = Q x, of the upper half of Q."""
     n = Q.shape[0]
@@ -141,7 +135,7 @@ def halved(Q, x, out):  # type: ignore[no-untyped-def]
         out[i] += total
 
 
-@numba.njit(cache=True, fastmath=SUMS)
+@njit(cache=True, fastmath=SUMS)
 def product(Q, x, out):  # type: ignore[no-untyped-def]
     """out = Q x."""
     n = Q.shape[0]
@@ -153,7 +147,7 @@ def product(Q, x, out):  # type: ignore[no-untyped-def]
         out[i] = total
 
 
-@numba.njit(cache=True, fastmath=SUMS)
+@njit(cache=True, fastmath=SUMS)
 def two_products(Q, x, y, out, other):  # type: ignore[no-untyped-def]
     """out = Q x and other = Q y in one pass."""
     n = Q.shape[0]
@@ -166,7 +160,7 @@ def two_products(Q, x, y, out, other):  # type: ignore[no-untyped-def]
         out[i], other[i] = one, two
 
 
-@numba.njit(cache=True, fastmath=SUMS)
+@njit(cache=True, fastmath=SUMS)
 def inner(x, y):  # type: ignore[no-untyped-def]
     """x . y."""
     total = x[0] * y[0]
@@ -175,7 +169,7 @@ def inner(x, y):  # type: ignore[no-untyped-def]
     return total
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def rank_four(Q, a, x, v, y, out):  # type: ignore[no-untyped-def]
     """out = Q - ((a x^T + x a^T) - (v y^T + y v^T)), both halves rounded alike."""
     n = Q.shape[0]
@@ -185,7 +179,7 @@ def rank_four(Q, a, x, v, y, out):  # type: ignore[no-untyped-def]
             new[j] = row[j] - ((ai * x[j] + xi * a[j]) - (vi * y[j] + yi * v[j]))
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def rank_four_inside(Q, a, x, v, y):  # type: ignore[no-untyped-def]
     """The same in place, which a loop must know to use vector registers."""
     n = Q.shape[0]
@@ -195,7 +189,7 @@ def rank_four_inside(Q, a, x, v, y):  # type: ignore[no-untyped-def]
             row[j] -= (ai * x[j] + xi * a[j]) - (vi * y[j] + yi * v[j])
 
 
-@numba.njit(cache=True, fastmath=SUMS)
+@njit(cache=True, fastmath=SUMS)
 def rank_four_halved(Q, a, x, v, y):  # type: ignore[no-untyped-def]
     """The same of the upper half, in place."""
     n = Q.shape[0]
@@ -206,7 +200,7 @@ def rank_four_halved(Q, a, x, v, y):  # type: ignore[no-untyped-def]
             row[j] -= (ai * x_[j] + xi * a_[j]) - (vi * y_[j] + yi * v_[j])
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def mirrored(Q):  # type: ignore[no-untyped-def]
     """The lower half becomes the upper one, in squares that fit into the first cache."""
     n, width = Q.shape[0], 32
@@ -217,7 +211,7 @@ def mirrored(Q):  # type: ignore[no-untyped-def]
                     Q[i, j] = Q[j, i]
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def quad_pairs(Q, out, V, H, L, steps, smoothing, large):  # type: ignore[no-untyped-def]
     """All pairs in turn into `out`; the last bound, and whether one was taken. `large` works on the upper half of Q."""
     t, a, ca, cv = np.empty_like(Q[0]), np.empty_like(Q[0]), np.empty_like(Q[0]), np.empty_like(Q[0])

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 
+from .compiled import njit
 from .exponential import CALLER, exp
 from .rows import PANEL, row, source_of
 from .transport import WINDOWS, add_row, dot
+from .views import plain
 
 __all__ = ["apply", "exponent_sum", "pull"]
 
 
-@numba.njit(fastmath=CALLER, cache=True)
+@njit(fastmath=CALLER, cache=True)
 def density_row(cost, here, g, inverse, highest, out):  # type: ignore[no-untyped-def]
     """exp((f_i + g_j - C_ij)/epsilon), bounded as the portable body bounds it."""
     for j in range(out.size):
         out[j] = exp(min((here + (g[j] - cost[j])) * inverse, highest))
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def products(source, f, g, epsilon, v, out, transpose, highest):  # type: ignore[no-untyped-def]
     """D v or D^T v; `v` and `out` hold one vector a row."""
     inverse = f.dtype.type(1.0 / epsilon)
@@ -42,8 +43,8 @@ def apply(cost: Any, f: Any, g: Any, epsilon: Any, v: Any, *, transpose: bool) -
         return NotImplemented
     out = np.empty((*f.shape[:-1], v.shape[-1], (g if transpose else f).shape[-1]), dtype=f.dtype)
     for k in np.ndindex(f.shape[:-1]):
-        f_k, g_k = (np.ascontiguousarray(x[k]) for x in (f, g))
-        columns = np.ascontiguousarray(np.broadcast_to(v, (*f.shape[:-1], *v.shape[-2:]))[k].T)
+        f_k, g_k = (plain(x[k]) for x in (f, g))
+        columns = plain(np.broadcast_to(v, (*f.shape[:-1], *v.shape[-2:]))[k].T)
         products(source_of(cost, k), f_k, g_k, float(epsilon), columns, out[k], transpose, highest(f))
     return np.ascontiguousarray(np.swapaxes(out, -1, -2))
 
@@ -53,7 +54,7 @@ def highest(x: Any) -> Any:
     return x.dtype.type(700.0 if x.dtype == np.float64 else 80.0)
 
 
-@numba.njit(fastmath=CALLER, cache=True)
+@njit(fastmath=CALLER, cache=True)
 def weigh_row(weights, u, v):  # type: ignore[no-untyped-def]
     """u . v_j for every j."""
     for j in range(weights.size):
@@ -63,7 +64,7 @@ def weigh_row(weights, u, v):  # type: ignore[no-untyped-def]
             weights[j] += u[k] * v[k, j]
 
 
-@numba.njit(fastmath=CALLER, cache=True)
+@njit(fastmath=CALLER, cache=True)
 def exponent_row(cost, here, g, inverse, weights, highest):  # type: ignore[no-untyped-def]
     total = 0.0
     for j in range(g.size):
@@ -72,7 +73,7 @@ def exponent_row(cost, here, g, inverse, weights, highest):  # type: ignore[no-u
     return total
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def exponents(source, f, g, epsilon, left, right, highest):  # type: ignore[no-untyped-def]
     inverse = f.dtype.type(1.0 / epsilon)
     buffer, weights = np.empty((PANEL, g.size), dtype=g.dtype), np.empty_like(g)
@@ -89,19 +90,19 @@ def exponent_sum(cost: Any, f: Any, g: Any, epsilon: Any, left: Any, right: Any)
         return NotImplemented
     out = np.empty(f.shape[:-1], dtype=f.dtype)
     for k in np.ndindex(out.shape):
-        f_k, g_k, u = (np.ascontiguousarray(x[k]) for x in (f, g, left))
-        v = np.ascontiguousarray(right[k].T)
+        f_k, g_k, u = (plain(x[k]) for x in (f, g, left))
+        v = plain(right[k].T)
         out[k] = exponents(source_of(cost, k), f_k, g_k, float(epsilon), u, v, highest(f))
     return out
 
 
-@numba.njit(fastmath=CALLER, cache=True)
+@njit(fastmath=CALLER, cache=True)
 def multiply(weights, density):  # type: ignore[no-untyped-def]
     for j in range(weights.size):
         weights[j] *= density[j]
 
 
-@numba.njit(fastmath=CALLER, cache=True)
+@njit(fastmath=CALLER, cache=True)
 def pull_squares(x, y, factor, weights, y_bar):  # type: ignore[no-untyped-def]
     """sum_j w_j d|x - y_j|^2/dx along one dimension (halved: factor 1), and what it is for every y_j."""
     total = x - x
@@ -112,7 +113,7 @@ def pull_squares(x, y, factor, weights, y_bar):  # type: ignore[no-untyped-def]
     return total
 
 
-@numba.njit(fastmath=CALLER, cache=True)
+@njit(fastmath=CALLER, cache=True)
 def pull_signs(x, y, weights, y_bar):  # type: ignore[no-untyped-def]
     total = x - x
     for j in range(weights.size):
@@ -122,13 +123,13 @@ def pull_signs(x, y, weights, y_bar):  # type: ignore[no-untyped-def]
     return total
 
 
-@numba.njit(fastmath=CALLER, cache=True)
+@njit(fastmath=CALLER, cache=True)
 def divide(weights, cost):  # type: ignore[no-untyped-def]
     for j in range(weights.size):
         weights[j] = weights[j] / cost[j] if cost[j] > 0.0 else weights[j] - weights[j]
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def pulls(source, f, g, epsilon, left, right, x_bar, y_bar, highest):  # type: ignore[no-untyped-def]
     """sum_j D_ij (u_i . v_j) dC_ij/dx_i, and the same for y, whose dimensions are rows of `y_bar`."""
     x, y, metric = source
@@ -158,7 +159,7 @@ def pull(cost: Any, f: Any, g: Any, epsilon: Any, left: Any, right: Any) -> Any:
     x_bar = np.empty((*f.shape, d), dtype=f.dtype)
     y_bar = np.empty((*g.shape[:-1], d, g.shape[-1]), dtype=f.dtype)
     for k in np.ndindex(f.shape[:-1]):
-        f_k, g_k, u = (np.ascontiguousarray(x[k]) for x in (f, g, left))
-        v = np.ascontiguousarray(right[k].T)
+        f_k, g_k, u = (plain(x[k]) for x in (f, g, left))
+        v = plain(right[k].T)
         pulls(source_of(cost, k), f_k, g_k, float(epsilon), u, v, x_bar[k], y_bar[k], highest(f))
     return x_bar, np.ascontiguousarray(np.swapaxes(y_bar, -1, -2))

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 
 from equipoise.monotone.program_steps import ALIKE, NOISE
 from equipoise.monotone.saddle_steps import MAPPED, MAPPED_OF, MOVE
 from equipoise.result import Status
 
+from .compiled import njit
 from .exponential import CALLER
 
 __all__ = ["look", "product"]
@@ -23,7 +23,7 @@ UNBOUNDED, CONTRADICTORY = int(Status.DUAL_INFEASIBLE), int(Status.PRIMAL_INFEAS
 FEW = 4  # rows at a time
 
 
-@numba.njit(error_model="numpy", cache=True)
+@njit(error_model="numpy", cache=True)
 def charged(r, lower, upper):  # type: ignore[no-untyped-def]
     """What a bound contributes to the dual value at reduced costs r, and the part of r that no bound can carry."""
     if r > 0.0 and lower > -math.inf:
@@ -33,7 +33,7 @@ def charged(r, lower, upper):  # type: ignore[no-untyped-def]
     return 0.0 * r, r
 
 
-@numba.njit(error_model="numpy", cache=True)
+@njit(error_model="numpy", cache=True)
 def error_of(x, y, vectors, factors, sign, equalities, sizes):  # type: ignore[no-untyped-def]
     """The largest of the three errors of T z."""
     c, q, lower, upper = vectors
@@ -58,7 +58,7 @@ def error_of(x, y, vectors, factors, sign, equalities, sizes):  # type: ignore[n
     return worst
 
 
-@numba.njit(fastmath=CALLER, cache=True)
+@njit(fastmath=CALLER, cache=True)
 def product(row, x):  # type: ignore[no-untyped-def]
     total = row.dtype.type(0.0)
     for j in range(x.size):
@@ -66,13 +66,13 @@ def product(row, x):  # type: ignore[no-untyped-def]
     return total
 
 
-@numba.njit(fastmath=CALLER, cache=True)
+@njit(fastmath=CALLER, cache=True)
 def subtract(out, row, weight):  # type: ignore[no-untyped-def]
     for j in range(out.size):
         out[j] -= weight * row[j]
 
 
-@numba.njit(error_model="numpy", cache=True)
+@njit(error_model="numpy", cache=True)
 def falls(M, d, move, vectors, rows, equalities, size_c, tol):  # type: ignore[no-untyped-def]
     """Whether the move is a direction, written to d, along which the objective falls for ever."""
     c, _, lower, upper = vectors
@@ -100,7 +100,7 @@ def falls(M, d, move, vectors, rows, equalities, size_c, tol):  # type: ignore[n
     return math.sqrt(amiss) <= most and math.sqrt(amiss_alike) <= alike
 
 
-@numba.njit(error_model="numpy", cache=True)
+@njit(error_model="numpy", cache=True)
 def contradicts(M, r, v, move, vectors, columns, equalities, size_q, tol):  # type: ignore[no-untyped-def]
     """Whether the move holds multipliers, written to v, by which the constraints contradict each other."""
     _, q, lower, upper = vectors
@@ -124,7 +124,7 @@ def contradicts(M, r, v, move, vectors, columns, equalities, size_q, tol):  # ty
     return math.sqrt(amiss) * size_q <= tol * gain and math.sqrt(amiss_alike) <= ALIKE * tol * math.sqrt(size)
 
 
-@numba.njit(error_model="numpy", cache=True)
+@njit(error_model="numpy", cache=True)
 def look(M, x, y, vectors, factors, sign, equalities, sizes, best, tol):  # type: ignore[no-untyped-def]
     """The error and the code of a member; where it is the best, or its first certificate, that is written down."""
     rows, columns = factors

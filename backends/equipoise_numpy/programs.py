@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 
 from equipoise.monotone.program_steps import Program, ProgramState
@@ -16,6 +15,7 @@ from equipoise.monotone.resolvents import Box
 from equipoise.monotone.saddle_steps import MAPPED, MAPPED_OF, NEAR, NOW, NOW_OF, SIZE, WEIGHT
 from equipoise.operators import Dense
 
+from .compiled import njit
 from .exponential import CALLER
 from .games import add_row, copied, restarted, rows_of, state_of
 from .program_looks import look, product
@@ -23,7 +23,7 @@ from .program_looks import look, product
 __all__ = ["program_chunk"]
 
 
-@numba.njit(fastmath=CALLER, cache=True)
+@njit(fastmath=CALLER, cache=True)
 def descend(block, c, lower, upper, step):  # type: ignore[no-untyped-def]
     """x+ = P(x - t (c + A^T y))."""
     x, back, out = block[NOW], block[NOW_OF], block[MAPPED]
@@ -31,7 +31,7 @@ def descend(block, c, lower, upper, step):  # type: ignore[no-untyped-def]
         out[i] = min(max(x[i] - step * (c[i] + back[i]), lower[i]), upper[i])
 
 
-@numba.njit(fastmath=CALLER, cache=True)
+@njit(fastmath=CALLER, cache=True)
 def four_products(M, i, x):  # type: ignore[no-untyped-def]
     r0, r1, r2, r3 = M[i], M[i + 1], M[i + 2], M[i + 3]
     s0 = s1 = s2 = s3 = M.dtype.type(0.0)
@@ -43,7 +43,7 @@ def four_products(M, i, x):  # type: ignore[no-untyped-def]
     return s0, s1, s2, s3
 
 
-@numba.njit(fastmath=CALLER, cache=True)
+@njit(fastmath=CALLER, cache=True)
 def add_four(out, M, i, w):  # type: ignore[no-untyped-def]
     r0, r1, r2, r3 = M[i], M[i + 1], M[i + 2], M[i + 3]
     w0, w1, w2, w3 = w
@@ -51,7 +51,7 @@ def add_four(out, M, i, w):  # type: ignore[no-untyped-def]
         out[j] += (w0 * r0[j] + w1 * r1[j]) + (w2 * r2[j] + w3 * r3[j])
 
 
-@numba.njit(fastmath=CALLER, cache=True)
+@njit(fastmath=CALLER, cache=True)
 def ascend(block, i, image, q, floor, step):  # type: ignore[no-untyped-def]
     """y+ of row i, D(y + s (q + A (2 x+ - x)))."""
     two = block.dtype.type(2.0)
@@ -61,7 +61,7 @@ def ascend(block, i, image, q, floor, step):  # type: ignore[no-untyped-def]
     return new
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def rows_once(M, sign, x, y, q, floor, step):  # type: ignore[no-untyped-def]
     """A x+, y+ and A^T y+ for A = sign M."""
     out, new = x[MAPPED_OF], x[MAPPED]
@@ -82,7 +82,7 @@ def rows_once(M, sign, x, y, q, floor, step):  # type: ignore[no-untyped-def]
             add_row(out, M[i], w)
 
 
-@numba.njit(error_model="numpy", cache=True)
+@njit(error_model="numpy", cache=True)
 def steps(M, vectors, factors, state, best, settings, limit, tol):  # type: ignore[no-untyped-def]
     """All steps, and the look after them."""
     first, second, numbers = state

@@ -18,8 +18,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
+
+from .compiled import njit
+from .views import plain
 
 __all__ = ["all_lengths", "all_slopes"]
 
@@ -30,14 +32,14 @@ BLOCK = 64
 FAST = {"contract", "reassoc", "nsz"}  # NaN and inf keep their meaning
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@njit(cache=True, fastmath=FAST)
 def add(a, e, m, total, zero):  # type: ignore[no-untyped-def]
     """One interval more."""
     x = e - (m if m > a else a)
     return m if m > e else e, total + (zero if zero > x else x)
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@njit(cache=True, fastmath=FAST)
 def sweep(a, rows, vt, first, M, s):  # type: ignore[no-untyped-def]
     """The lengths `s` for one component: left ends `a`, ascending, the right ends in the rows `rows` of `vt`."""
     l = a.size
@@ -78,7 +80,7 @@ def sweep(a, rows, vt, first, M, s):  # type: ignore[no-untyped-def]
         t += 1
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@njit(cache=True, fastmath=FAST)
 def lengths(a, order, vt, k, kind, alpha, out):  # type: ignore[no-untyped-def]
     """All distances of one problem: a (n, D) sorted in each component, order (n, D), vt (D, m filled up to blocks)."""
     n, D = a.shape
@@ -104,7 +106,7 @@ def lengths(a, order, vt, k, kind, alpha, out):  # type: ignore[no-untyped-def]
                 store(total, top, k, kind, alpha, out[i, first : first + count, 0])
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@njit(cache=True, fastmath=FAST)
 def store(total, top, k, kind, alpha, out):  # type: ignore[no-untyped-def]
     one = out.dtype.type(1)
     for j in range(out.size):
@@ -123,7 +125,7 @@ def store(total, top, k, kind, alpha, out):  # type: ignore[no-untyped-def]
 # Derivatives
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@njit(cache=True, fastmath=FAST)
 def keep(a, rows, vt, first, M):  # type: ignore[no-untyped-def]
     """The largest right end up to each left end, in the rows of `M`."""
     last = first + BLOCK
@@ -136,7 +138,7 @@ def keep(a, rows, vt, first, M):  # type: ignore[no-untyped-def]
             after[j] = before[j] if before[j] > e[j] else e[j]
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@njit(cache=True, fastmath=FAST)
 def pull_back(a, rows, vt, first, M, down, g, bar, ga, gvt):  # type: ignore[no-untyped-def]
     """Add the derivatives of one component to `ga`, of the sorted left ends, and to the rows of `gvt`."""
     zero = a.dtype.type(0)
@@ -166,7 +168,7 @@ def pull_back(a, rows, vt, first, M, down, g, bar, ga, gvt):  # type: ignore[no-
     ga[0] += total
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@njit(cache=True, fastmath=FAST)
 def spread(parts, g, kind, alpha, top, which, total, each):  # type: ignore[no-untyped-def]
     """The cotangents of the components from those of the distances; returns that of alpha."""
     k = parts.shape[0]
@@ -200,7 +202,7 @@ def spread(parts, g, kind, alpha, top, which, total, each):  # type: ignore[no-u
     return of_alpha
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@njit(cache=True, fastmath=FAST)
 def slopes(a, order, vt, k, kind, alpha, g, ga, gvt):  # type: ignore[no-untyped-def]
     """Add the derivatives of one problem to `ga`, of the sorted left ends, and `gvt`; returns that of alpha."""
     n, D = a.shape
@@ -295,7 +297,7 @@ def all_slopes(g: Any, u: Any, v: Any, alpha: Any, *, components: int, reduction
     code, k = CODES[reduction], components
     gu, gv, of_alpha = np.zeros(u.shape, u.dtype), np.zeros(v.shape, v.dtype), 0.0
     if g.size:
-        wide = np.ascontiguousarray(g).reshape(-1, *g.shape[u.ndim - 2 : u.ndim], k if code == NONE else 1)
+        wide = plain(g).reshape(-1, *g.shape[u.ndim - 2 : u.ndim], k if code == NONE else 1)
         problems = zip(flat(u, 2), flat(v, 2), wide, flat(gu, 2), flat(gv, 2), strict=True)
         for x, y, bars, to_x, to_y in problems:
             a, order = sorted_rows(x, k, stable=True)

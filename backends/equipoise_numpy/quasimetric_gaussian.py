@@ -11,15 +11,16 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numba
 import numpy as np
 
 from equipoise.quasimetric.measures import FARTHEST
 from equipoise.quasimetric.normal import MIDDLE, NEAR
 
+from .compiled import njit
 from .exponential import exp
 from .quasimetric import BLOCK, flat, turned
 from .quasimetric_pairs import load
+from .views import plain
 
 __all__ = ["all_distances", "all_slopes", "pair_distances", "pair_slopes"]
 
@@ -33,7 +34,7 @@ DENSITY = 1.0 / math.sqrt(2.0 * math.pi)
 (N0, N1), (M0, M1) = NEAR, MIDDLE
 
 
-@numba.njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy")
 def near_tail(x, B):  # type: ignore[no-untyped-def]
     """P(X > x sqrt 2) of a standard normal number, for 0 <= x <= 1."""
     n = B.dtype.type  # for coefficients as wide as the numbers
@@ -47,7 +48,7 @@ def near_tail(x, B):  # type: ignore[no-untyped-def]
     return n(0.5) * (n(1.0) - x * over / under)
 
 
-@numba.njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy")
 def far_tail(x, B):  # type: ignore[no-untyped-def]
     """The same for 1 <= x; absolute accuracy beyond 8."""
     n = B.dtype.type
@@ -64,7 +65,7 @@ def far_tail(x, B):  # type: ignore[no-untyped-def]
     return n(0.5) * exp(-x * x) * over / under
 
 
-@numba.njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy")
 def excesses(a, mass_a, e, mass_e, w, root, share, B):  # type: ignore[no-untyped-def]
     """The rates but for their scale, and what their derivatives need: z of u, and Phi(-z) of both points."""
     dtype = a.dtype.type
@@ -93,7 +94,7 @@ def excesses(a, mass_a, e, mass_e, w, root, share, B):  # type: ignore[no-untype
         B[BASE2 + j] = (mass_e[j] * B[OUT_V + j] - mass_a[j] * B[IN_U + j]) * share
 
 
-@numba.njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy")
 def chances(scale, terms, slopes, B):  # type: ignore[no-untyped-def]
     """Pr[N1 > N2] of the rates, and with `slopes` also Pr[N1 = N2] and Pr[N1 = N2 + 1]."""
     dtype = B.dtype.type
@@ -119,14 +120,14 @@ def chances(scale, terms, slopes, B):  # type: ignore[no-untyped-def]
         B[L + j] = one if B[L + j] > one else B[L + j]
 
 
-@numba.njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy")
 def gather(B, p):  # type: ignore[no-untyped-def]
     for j in range(BLOCK):
         x = B[L + j]
         p[j] += x * (B.dtype.type(1) - p[j])
 
 
-@numba.njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy")
 def component(a, mass_a, e, mass_e, w, root, scale, terms, B, p):  # type: ignore[no-untyped-def]
     """The probability of one component, its latents in rows of 64 pairs."""
     share = a.dtype.type(1) / a.dtype.type(a.shape[0])
@@ -138,7 +139,7 @@ def component(a, mass_a, e, mass_e, w, root, scale, terms, B, p):  # type: ignor
         gather(B, p)
 
 
-@numba.njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy")
 def repeat_row(x, i, into):  # type: ignore[no-untyped-def]
     for t in range(x.shape[1]):
         row, number = into[t], x[i, t]
@@ -146,7 +147,7 @@ def repeat_row(x, i, into):  # type: ignore[no-untyped-def]
             row[j] = number
 
 
-@numba.njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy")
 def take_columns(x, first, into):  # type: ignore[no-untyped-def]
     for t in range(x.shape[0]):
         row, seen = into[t], x[t, first : first + BLOCK]
@@ -154,7 +155,7 @@ def take_columns(x, first, into):  # type: ignore[no-untyped-def]
             row[j] = seen[j]
 
 
-@numba.njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy")
 def distances(a, mass_a, e, mass_e, k, weights, w, root, scale, terms, B, p, total):  # type: ignore[no-untyped-def]
     """The distances of 64 pairs, their latents in rows."""
     l = a.shape[0] // k
@@ -167,7 +168,7 @@ def distances(a, mass_a, e, mass_e, k, weights, w, root, scale, terms, B, p, tot
             total[j] += weights[c] * p[j]
 
 
-@numba.njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy")
 def all_pairs(u, mass_u, vt, mass_vt, k, weights, w, root, scale, terms, out):  # type: ignore[no-untyped-def]
     D, m = u.shape[1], out.shape[1]
     a, mass_a = np.empty((D, BLOCK), u.dtype), np.empty((D, BLOCK), u.dtype)
@@ -184,7 +185,7 @@ def all_pairs(u, mass_u, vt, mass_vt, k, weights, w, root, scale, terms, out):  
                 out[i, first + j] = total[j]
 
 
-@numba.njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy")
 def some_pairs(u, mass_u, v, mass_v, k, weights, w, root, scale, terms, out):  # type: ignore[no-untyped-def]
     D = u.shape[1]
     a, mass_a = np.zeros((D, BLOCK), u.dtype), np.zeros((D, BLOCK), u.dtype)
@@ -204,7 +205,7 @@ def some_pairs(u, mass_u, v, mass_v, k, weights, w, root, scale, terms, out):  #
 # Derivatives
 
 
-@numba.njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy")
 def pull_back(  # type: ignore[no-untyped-def]
     g, a, mass_a, e, mass_e, k, weights, w, root, scale, spread, terms, B, found, kept, ga, ge, gw
 ):
@@ -252,7 +253,7 @@ def pull_back(  # type: ignore[no-untyped-def]
                 found[j] *= one - row[j]
 
 
-@numba.njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy")
 def all_pulled(g, u, mass_u, vt, mass_vt, k, weights, w, root, scale, spread, terms, gu, gvt, gw):  # type: ignore[no-untyped-def]
     D, m = u.shape[1], g.shape[1]
     a, mass_a = np.empty((D, BLOCK), u.dtype), np.empty((D, BLOCK), u.dtype)
@@ -280,7 +281,7 @@ def all_pulled(g, u, mass_u, vt, mass_vt, k, weights, w, root, scale, spread, te
                 gu[i, t] += total
 
 
-@numba.njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy")
 def some_pulled(g, u, mass_u, v, mass_v, k, weights, w, root, scale, spread, terms, gu, gv, gw):  # type: ignore[no-untyped-def]
     D = u.shape[1]
     a, mass_a = np.zeros((D, BLOCK), u.dtype), np.zeros((D, BLOCK), u.dtype)
@@ -322,7 +323,7 @@ def prepared(
         mass = np.exp(-0.5 * near * (near / spread.astype(dtype)))
         sides += [near, mass / (math.sqrt(2.0 * math.pi) * np.sqrt(spread)).astype(dtype)]
     share, root, by, spread = (x.astype(dtype) for x in (s2 / spread, np.sqrt(s2 / spread), by, spread))
-    w = np.ones(k, dtype) if weights is None else np.ascontiguousarray(weights, dtype=dtype)
+    w = np.ones(k, dtype) if weights is None else plain(weights, dtype=dtype)
     return sides, (k, w, share, root, by), spread
 
 
@@ -351,7 +352,7 @@ def all_slopes(g: Any, u: Any, v: Any, weights: Any, variance: Any, scale: Any, 
     gu, gv, gw = np.zeros(u.shape, u.dtype), np.zeros(v.shape, v.dtype), np.zeros(k)
     if g.size:
         sides, numbers, spread = prepared(u, v, weights, variance, scale, k)
-        arrays = (np.ascontiguousarray(g), *sides, gu, gv)
+        arrays = (plain(g), *sides, gu, gv)
         for bars, x, mass_x, y, mass_y, to_x, to_y in zip(*(flat(z, 2) for z in arrays), strict=True):
             vt = turned(y)
             gvt = np.zeros_like(vt)
@@ -366,6 +367,6 @@ def pair_slopes(g: Any, u: Any, v: Any, weights: Any, variance: Any, scale: Any,
     if g.size:
         sides, numbers, spread = prepared(u, v, weights, variance, scale, k)
         x, mass_x, y, mass_y, to_x, to_y = (z.reshape(-1, z.shape[-1]) for z in (*sides, gu, gv))
-        bars = np.ascontiguousarray(g).reshape(-1)
+        bars = plain(g).reshape(-1)
         some_pulled(bars, x, mass_x, y, mass_y, *numbers, spread, terms, to_x, to_y, gw)
     return gu, gv, gw

@@ -14,10 +14,11 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-import numba
 import numpy as np
 
+from .compiled import njit
 from .quasimetric import BLOCK, CODES, FAST, KINDS, MAXMEAN, NONE, spread, store
+from .views import plain
 
 __all__ = ["pair_lengths", "pair_slopes", "row_sum"]
 
@@ -42,7 +43,7 @@ def network(l: int) -> np.ndarray[Any, Any]:
     return np.array(found, dtype=np.int64).reshape(-1, 2)
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def load(x, first, into):  # type: ignore[no-untyped-def]
     """64 points, or those that are left, as columns. Whole rows are read at a time, since memory is read in order."""
     for j in range(min(BLOCK, x.shape[0] - first)):
@@ -50,7 +51,7 @@ def load(x, first, into):  # type: ignore[no-untyped-def]
             into[t, j] = x[first + j, t]
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def exchange(a, e, pairs):  # type: ignore[no-untyped-def]
     """Sort the columns of `a`, and those of `e` along."""
     for r in range(pairs.shape[0]):
@@ -65,7 +66,7 @@ def exchange(a, e, pairs):  # type: ignore[no-untyped-def]
             eq[j] = z if falls else w
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@njit(cache=True, fastmath=FAST)
 def measure(a, e, M, s):  # type: ignore[no-untyped-def]
     """The lengths `s` of a component, whose left ends ascend; M holds the largest right end so far."""
     zero, low = s.dtype.type(0), s.dtype.type(-np.inf)
@@ -80,7 +81,7 @@ def measure(a, e, M, s):  # type: ignore[no-untyped-def]
             M[j] = m if m > z else z
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@njit(cache=True, fastmath=FAST)
 def lengths(u, v, k, kind, alpha, pairs, out):  # type: ignore[no-untyped-def]
     """The distances of the rows of u and v, (P, D)."""
     P, D = u.shape
@@ -118,7 +119,7 @@ ENDS, PLACES, WIDE = BLOCK, 2 * BLOCK, 3 * BLOCK + 16
 RIGHT, LEFT, OPENS = 1, 2, 4  # what a latent is: a derivative g at its right end, and g or -g at its left end
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def load_both(u, v, first, into):  # type: ignore[no-untyped-def]
     """As `load`, for both ends."""
     for j in range(min(BLOCK, u.shape[0] - first)):
@@ -128,7 +129,7 @@ def load_both(u, v, first, into):  # type: ignore[no-untyped-def]
             into[t, ENDS + j] = v[first + j, t]
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def exchange_all(ends, pairs):  # type: ignore[no-untyped-def]
     """As `exchange`; the places that the ends came from, as numbers like them, go along and decide ties."""
     for t in range(ends.shape[0]):
@@ -148,7 +149,7 @@ def exchange_all(ends, pairs):  # type: ignore[no-untyped-def]
             q[PLACES + j] = m if falls else n
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@njit(cache=True, fastmath=FAST)
 def measure_all(ends, up, M, s):  # type: ignore[no-untyped-def]
     """As `measure`; the rows of M keep the largest right end up to each left end."""
     zero = s.dtype.type(0)
@@ -167,7 +168,7 @@ def measure_all(ends, up, M, s):  # type: ignore[no-untyped-def]
             after[j] = m if m > z else z
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def find_roles(ends, up, M, wanted, roles):  # type: ignore[no-untyped-def]
     """What each sorted latent is. They do not depend on cotangents, which come in when all components are measured."""
     none, one = np.int32(0), np.int32(1)
@@ -191,7 +192,7 @@ def find_roles(ends, up, M, wanted, roles):  # type: ignore[no-untyped-def]
         role[j] = right * RIGHT + (wanted[j] - right) * LEFT + OPENS
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def put_back(ends, roles, start, rows):  # type: ignore[no-untyped-def]
     """Bring the roles of a component to where its latents came from, a row a pair."""
     for t in range(roles.shape[0]):
@@ -200,7 +201,7 @@ def put_back(ends, roles, start, rows):  # type: ignore[no-untyped-def]
             rows[j, start + int(places[PLACES + j])] = role[j]
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def unload(rows, each, first, wide, gu, gv):  # type: ignore[no-untyped-def]
     """The derivatives of 64 pairs, or of those that are left, from the roles and the components' cotangents."""
     k, D = each.shape[0], gu.shape[1]
@@ -217,7 +218,7 @@ def unload(rows, each, first, wide, gu, gv):  # type: ignore[no-untyped-def]
             to_u[t] = (bar if role & LEFT else zero) - (bar if role & OPENS else zero)
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@njit(cache=True, fastmath=FAST)
 def slopes(g, u, v, k, kind, alpha, pairs, gu, gv):  # type: ignore[no-untyped-def]
     """The derivatives with respect to the rows of u and v; returns that of alpha."""
     P, D = u.shape
@@ -257,7 +258,7 @@ def slopes(g, u, v, k, kind, alpha, pairs, gu, gv):  # type: ignore[no-untyped-d
 
 def arranged(u: Any, v: Any, k: int) -> tuple[Any, Any, Any, Any]:
     """The points in rows, the exchanges that sort them, and their order where numpy has sorted them already."""
-    rows = [np.ascontiguousarray(x).reshape(-1, x.shape[-1]) for x in (u, v)]
+    rows = [plain(x).reshape(-1, x.shape[-1]) for x in (u, v)]
     l = u.shape[-1] // k
     if l <= WIDEST:
         return rows[0], rows[1], network(l), None
@@ -287,7 +288,7 @@ def pair_slopes(g: Any, u: Any, v: Any, alpha: Any, *, components: int, reductio
     gu, gv, of_alpha = np.empty(u.shape, u.dtype), np.empty(v.shape, v.dtype), 0.0
     if u.size:
         left, right, pairs, order = arranged(u, v, k)
-        bars = np.ascontiguousarray(g).reshape(-1, k if code == NONE else 1)
+        bars = plain(g).reshape(-1, k if code == NONE else 1)
         to_u, to_v = (x.reshape(-1, x.shape[-1]) for x in (gu, gv))
         of_alpha = slopes(bars, left, right, k, code, u.dtype.type(alpha), pairs, to_u, to_v)
         if order is not None:
@@ -297,7 +298,7 @@ def pair_slopes(g: Any, u: Any, v: Any, alpha: Any, *, components: int, reductio
     return gu, gv, np.asarray(of_alpha if code == MAXMEAN else 0.0, dtype=u.dtype)
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@njit(cache=True, fastmath=FAST)
 def add_rows(values, index, out):  # type: ignore[no-untyped-def]
     for r in range(index.size):
         x, into = values[r], out[index[r]]
@@ -310,5 +311,5 @@ def row_sum(values: Any, index: Any, *, size: int) -> Any:
     if values.dtype not in KINDS or index.dtype not in (np.int32, np.int64):
         return NotImplemented
     out = np.zeros((size, values.shape[1]), dtype=values.dtype)
-    add_rows(np.ascontiguousarray(values), np.ascontiguousarray(index), out)
+    add_rows(plain(values), plain(index), out)
     return out

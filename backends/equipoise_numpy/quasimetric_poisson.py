@@ -8,17 +8,18 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 
 from . import quasimetric_gaussian as gaussian
+from .compiled import njit
 from .exponential import expm1
 from .quasimetric import BLOCK, FAST, KINDS, flat, turned
+from .views import plain
 
 __all__ = ["all_distances", "all_slopes", "pair_distances", "pair_slopes"]
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@njit(cache=True, fastmath=FAST)
 def means(u, vt, start, l, first, s):  # type: ignore[no-untyped-def]
     """mean_t max(u_t - v_t, 0) of one component of one point and 64 others."""
     zero = u.dtype.type(0)
@@ -35,7 +36,7 @@ def means(u, vt, start, l, first, s):  # type: ignore[no-untyped-def]
         s[j] *= share
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@njit(cache=True, fastmath=FAST)
 def distances(u, vt, k, weights, out):  # type: ignore[no-untyped-def]
     """All distances of one problem: u (n, D), vt (D, m filled up to blocks)."""
     n, D = u.shape
@@ -54,7 +55,7 @@ def distances(u, vt, k, weights, out):  # type: ignore[no-untyped-def]
                 out[i, first + j] = total[j]
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@njit(cache=True, fastmath=FAST)
 def slopes(g, u, vt, k, weights, gu, gvt, gw):  # type: ignore[no-untyped-def]
     """Add the derivatives of one problem to `gu`, to the transpose `gvt` and to `gw`."""
     n, D = u.shape
@@ -88,13 +89,13 @@ def slopes(g, u, vt, k, weights, gu, gvt, gw):  # type: ignore[no-untyped-def]
                     gu[i, t] += total
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@njit(cache=True, fastmath=FAST)
 def excess(x, y, zero):  # type: ignore[no-untyped-def]
     apart = x - y
     return zero if zero > apart else apart
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@njit(cache=True, fastmath=FAST)
 def row_means(u, v, first, k, s):  # type: ignore[no-untyped-def]
     """The means of 64 pairs, or of those that are left. A plain sum of 8 or 16 numbers is not vectorised."""
     l = u.shape[1] // k
@@ -121,7 +122,7 @@ def row_means(u, v, first, k, s):  # type: ignore[no-untyped-def]
             s[j * k + c] = total * share
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@njit(cache=True, fastmath=FAST)
 def row_distances(u, v, k, weights, out):  # type: ignore[no-untyped-def]
     """The distances of the rows of u and v, (P, D)."""
     s = np.zeros(BLOCK * k, u.dtype)
@@ -136,7 +137,7 @@ def row_distances(u, v, k, weights, out):  # type: ignore[no-untyped-def]
             out[first + j] = distance
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@njit(cache=True, fastmath=FAST)
 def row_slopes(g, u, v, k, weights, gu, gv, gw):  # type: ignore[no-untyped-def]
     """The derivatives with respect to the rows, and, added, to the weights."""
     D = u.shape[1]
@@ -168,7 +169,7 @@ def row_slopes(g, u, v, k, weights, gu, gv, gw):  # type: ignore[no-untyped-def]
 
 
 def known_weights(weights: Any, k: int, dtype: Any) -> Any:
-    return np.ones(k, dtype) if weights is None else np.ascontiguousarray(weights, dtype=dtype)
+    return np.ones(k, dtype) if weights is None else plain(weights, dtype=dtype)
 
 
 def derivatives(gu: Any, gv: Any, gw: Any, weights: Any) -> tuple[Any, ...]:
@@ -187,7 +188,7 @@ def all_distances(u: Any, v: Any, weights: Any, variance: Any, scale: Any, **set
     if out.size:
         w = known_weights(weights, k, u.dtype)
         for x, y, part in zip(flat(u, 2), flat(v, 2), flat(out, 2), strict=True):
-            distances(np.ascontiguousarray(x), turned(y), k, w, part)
+            distances(plain(x), turned(y), k, w, part)
     return out
 
 
@@ -204,11 +205,11 @@ def all_slopes(g: Any, u: Any, v: Any, weights: Any, variance: Any, scale: Any, 
     gu, gv, gw = np.zeros(u.shape, u.dtype), np.zeros(v.shape, v.dtype), np.zeros(k)
     if g.size:
         w = known_weights(weights, k, u.dtype)
-        problems = zip(flat(np.ascontiguousarray(g), 2), flat(u, 2), flat(v, 2), flat(gu, 2), flat(gv, 2), strict=True)
+        problems = zip(flat(plain(g), 2), flat(u, 2), flat(v, 2), flat(gu, 2), flat(gv, 2), strict=True)
         for bars, x, y, to_x, to_y in problems:
             vt = turned(y)
             gvt = np.zeros_like(vt)
-            slopes(bars, np.ascontiguousarray(x), vt, k, w, to_x, gvt, gw)
+            slopes(bars, plain(x), vt, k, w, to_x, gvt, gw)
             to_y[...] = gvt[:, : len(y)].T
     return derivatives(gu, gv, gw, weights)
 
@@ -222,7 +223,7 @@ def pair_distances(u: Any, v: Any, weights: Any, variance: Any, scale: Any, **se
         return gaussian.pair_distances(u, v, weights, variance, scale, k, settings["terms"])
     out = np.empty(u.shape[:-1], dtype=u.dtype)
     if out.size:
-        x, y = (np.ascontiguousarray(z).reshape(-1, z.shape[-1]) for z in (u, v))
+        x, y = (plain(z).reshape(-1, z.shape[-1]) for z in (u, v))
         row_distances(x, y, k, known_weights(weights, k, u.dtype), out.reshape(-1))
     return out
 
@@ -241,8 +242,8 @@ def pair_slopes(g: Any, u: Any, v: Any, weights: Any, variance: Any, scale: Any,
         return derivatives(gu, gv, gw, weights)
     gu, gv, gw = np.empty(u.shape, u.dtype), np.empty(v.shape, v.dtype), np.zeros(k)
     if u.size:
-        x, y = (np.ascontiguousarray(z).reshape(-1, z.shape[-1]) for z in (u, v))
-        bars = np.ascontiguousarray(g).reshape(-1)
+        x, y = (plain(z).reshape(-1, z.shape[-1]) for z in (u, v))
+        bars = plain(g).reshape(-1)
         to_u, to_v = (z.reshape(-1, z.shape[-1]) for z in (gu, gv))
         row_slopes(bars, x, y, k, known_weights(weights, k, u.dtype), to_u, to_v, gw)
     return derivatives(gu, gv, gw, weights)

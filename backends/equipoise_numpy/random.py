@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
+
+from .compiled import njit
+from .views import plain
 
 __all__ = ["philox"]
 
@@ -23,14 +25,14 @@ M0, M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 W0, W1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def one_round(c0, c1, c2, c3, k0, k1):  # type: ignore[no-untyped-def]
     """All of it is uint64, since numba makes a float of uint64 and int64."""
     p0, p1 = M0 * (c0 & MASK), M1 * (c2 & MASK)  # the masks tell the compiler that 32-bit multiplication will do
     return (p1 >> HALF) ^ c1 ^ k0, p1 & MASK, (p0 >> HALF) ^ c3 ^ k1, p0 & MASK
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def fill(index, block, step, stream, k0, k1, out):  # type: ignore[no-untyped-def]
     """Words for every index; its block is ``block[step * i]``."""
     tile = np.empty((4, TILE), dtype=np.uint64)
@@ -62,4 +64,4 @@ def philox(index: Any, block: Any = 0, key: Any = (0, 0), *, stream: int = 0) ->
 
 
 def _flat(x: Any, shape: tuple[int, ...]) -> Any:
-    return np.ascontiguousarray(np.broadcast_to(x, shape), dtype=np.int64).reshape(-1).view(np.uint64)
+    return plain(np.broadcast_to(x, shape), dtype=np.int64).reshape(-1).view(np.uint64)

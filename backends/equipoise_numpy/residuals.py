@@ -22,6 +22,7 @@ from numba.core import cgutils as untyped
 from numba.core import types
 
 from . import thin
+from .compiled import njit
 from .vectors import Loop
 
 __all__ = ["cgutils", "has_long_registers", "intrinsic", "locked", "prefetch", "residual_gradient", "turned_rows"]
@@ -171,7 +172,7 @@ def block_mix(context, flat, v, out, at, width, count, i, ahead):  # type: ignor
     return types.void(flat, v, out, at, width, count, i, ahead), generate
 
 
-@numba.njit(fastmath=CALLER, cache=True)
+@njit(fastmath=CALLER, cache=True)
 def dots(flat, width, top, bottom, left, right, v, out):  # type: ignore[no-untyped-def]
     """out[i] = sum_j M[top + i, left + j] v[j]; M has `width` columns."""
     count, end, rows = numba.int64(right - left), numba.int64(bottom - top), numba.int64(ROWS)
@@ -190,7 +191,7 @@ def dots(flat, width, top, bottom, left, right, v, out):  # type: ignore[no-unty
         i += numba.int64(1)
 
 
-@numba.njit(fastmath=CALLER, cache=True)
+@njit(fastmath=CALLER, cache=True)
 def mix(flat, width, top, bottom, left, right, v, out, ahead):  # type: ignore[no-untyped-def]
     """out[j] = sum_i M[top + i, left + j] v[i]; the block `ahead` entries behind is fetched."""
     count, end, rows = numba.int64(right - left), numba.int64(bottom - top), numba.int64(ROWS)
@@ -209,7 +210,7 @@ def mix(flat, width, top, bottom, left, right, v, out, ahead):  # type: ignore[n
         i += numba.int64(1)
 
 
-@numba.njit(fastmath=CALLER, cache=True)
+@njit(fastmath=CALLER, cache=True)
 def sweep(flat, n, d, by_columns, x, b, size, gradient, square):  # type: ignore[no-untyped-def]
     """The sums of all panels of `size` rows: x (k, d); b (k, n), or (k, 0) for zero; float64 sums (k, d) and (k,)."""
     here, part = np.empty(size, dtype=flat.dtype), np.empty(d, dtype=flat.dtype)
@@ -259,7 +260,7 @@ def locked(x: Any) -> Any:
     return view
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def turn(flat, n, d, start, out):  # type: ignore[no-untyped-def]
     """out[i, j] = M[j, start + i], for M with n columns, eight rows of M at a time."""
     j = 0

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 
 from equipoise.arrays import library
@@ -25,6 +24,7 @@ from equipoise.monotone.resolvents import (
     SoftThreshold,
 )
 
+from .compiled import njit
 from .simplex import INSIDE, project_row
 
 __all__ = ["Table", "Unknown", "begins_with", "frozen", "gap", "number", "resolve", "table_of"]
@@ -116,7 +116,7 @@ def begins_with(table: Table, d: int) -> Table | None:
     return None
 
 
-@numba.njit(cache=True, **INSIDE)
+@njit(cache=True, **INSIDE)
 def shrink_row(row, radius):  # type: ignore[no-untyped-def]
     """Project a row onto the Euclidean ball in place; its largest entry is the unit where squares would overflow."""
     top, square, kept = 0.0, 0.0, row.dtype.type
@@ -133,7 +133,7 @@ def shrink_row(row, radius):  # type: ignore[no-untyped-def]
             row[i] = (row[i] / unit) * shrink
 
 
-@numba.njit(cache=True, **INSIDE)
+@njit(cache=True, **INSIDE)
 def resolve(table, v, step, scratch):  # type: ignore[no-untyped-def]
     """J(v) in place; `scratch` is as long as `v`."""
     kinds, ends, numbers, low, high = table
@@ -162,7 +162,7 @@ def resolve(table, v, step, scratch):  # type: ignore[no-untyped-def]
         start = end
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def gap(table, u, image, a):  # type: ignore[no-untyped-def]
     """u - J(u - a F(u), a): its norm by a is the residual."""
     v, scratch, scale = np.empty_like(u), np.empty_like(u), u.dtype.type(a)

@@ -13,12 +13,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numba
 import numpy as np
 from numba.core import types
 from numba.extending import overload
 
+from .compiled import njit
 from .exponential import CALLER, exp
+from .views import plain
 
 __all__ = ["entry", "row", "scaled_row", "source_of", "transposed"]
 
@@ -29,17 +30,17 @@ METRICS = {"sqeuclidean": 0, "euclidean": 1, "cityblock": 2}
 def source_of(cost: Any, member: tuple[int, ...]) -> Any:
     """What kernels read one member of a batch from: a matrix, or (x, y transposed, metric) of a cloud."""
     if isinstance(cost, np.ndarray):
-        return np.ascontiguousarray(cost[member])
+        return plain(cost[member])
     x, y = cost.x[member], cost.targets[member]
-    return np.ascontiguousarray(x), np.ascontiguousarray(y.T), METRICS[cost.metric]
+    return plain(x), plain(y.T), METRICS[cost.metric]
 
 
 def transposed(source: Any) -> Any:
     """The same source with the roles of rows and columns changed; a copy of a matrix."""
     if isinstance(source, np.ndarray):
-        return np.ascontiguousarray(source.T)
+        return plain(source.T)
     x, y, metric = source
-    return np.ascontiguousarray(y.T), np.ascontiguousarray(x.T), metric
+    return plain(y.T), plain(x.T), metric
 
 
 def row(source: Any, i: int, buffer: Any) -> Any:
@@ -68,7 +69,7 @@ def _entry(source, i, j):  # type: ignore[no-untyped-def]
     return lambda source, i, j: cloud_entry(source[0][i], source[1], source[2], j)
 
 
-@numba.njit(fastmath=CALLER, cache=True)
+@njit(fastmath=CALLER, cache=True)
 def cloud_row(x, y, metric, out):  # type: ignore[no-untyped-def]
     """The distances of `x`, shape (d,), from every column of `y`, shape (d, m)."""
     if metric == 2:
@@ -95,7 +96,7 @@ def cloud_row(x, y, metric, out):  # type: ignore[no-untyped-def]
     return out
 
 
-@numba.njit(fastmath=CALLER, cache=True)
+@njit(fastmath=CALLER, cache=True)
 def panel_row(points, i, y, metric, panel):  # type: ignore[no-untyped-def]
     """The row of the i-th of the `points`, of a panel that its first row fills."""
     d = points.shape[1]
@@ -120,7 +121,7 @@ def panel_row(points, i, y, metric, panel):  # type: ignore[no-untyped-def]
     return panel[0]
 
 
-@numba.njit(fastmath=CALLER, cache=True, inline="always")
+@njit(fastmath=CALLER, cache=True, inline="always")
 def add_square4x4(panel, x, y):  # type: ignore[no-untyped-def]
     """Four dimensions of four rows: what is loaded once serves four times.
 
@@ -138,49 +139,49 @@ def add_square4x4(panel, x, y):  # type: ignore[no-untyped-def]
         panel[3, j] += (d0 - p) ** 2 + (d1 - q) ** 2 + (d2 - r) ** 2 + (d3 - s) ** 2
 
 
-@numba.njit(fastmath=CALLER, cache=True)
+@njit(fastmath=CALLER, cache=True)
 def square1(out, x0, y0):  # type: ignore[no-untyped-def]
     for j in range(out.size):
         out[j] = (x0 - y0[j]) ** 2
 
 
-@numba.njit(fastmath=CALLER, cache=True)
+@njit(fastmath=CALLER, cache=True)
 def square2(out, x0, x1, y0, y1):  # type: ignore[no-untyped-def]
     for j in range(out.size):
         out[j] = (x0 - y0[j]) ** 2 + (x1 - y1[j]) ** 2
 
 
-@numba.njit(fastmath=CALLER, cache=True)
+@njit(fastmath=CALLER, cache=True)
 def square3(out, x0, x1, x2, y0, y1, y2):  # type: ignore[no-untyped-def]
     for j in range(out.size):
         out[j] = (x0 - y0[j]) ** 2 + (x1 - y1[j]) ** 2 + (x2 - y2[j]) ** 2
 
 
-@numba.njit(fastmath=CALLER, cache=True)
+@njit(fastmath=CALLER, cache=True)
 def add_square1(out, x0, y0):  # type: ignore[no-untyped-def]
     for j in range(out.size):
         out[j] += (x0 - y0[j]) ** 2
 
 
-@numba.njit(fastmath=CALLER, cache=True)
+@njit(fastmath=CALLER, cache=True)
 def add_square4(out, x0, x1, x2, x3, y0, y1, y2, y3):  # type: ignore[no-untyped-def]
     for j in range(out.size):
         out[j] += (x0 - y0[j]) ** 2 + (x1 - y1[j]) ** 2 + (x2 - y2[j]) ** 2 + (x3 - y3[j]) ** 2
 
 
-@numba.njit(fastmath=CALLER, cache=True)
+@njit(fastmath=CALLER, cache=True)
 def add_absolute(out, x0, y0):  # type: ignore[no-untyped-def]
     for j in range(out.size):
         out[j] += abs(x0 - y0[j])
 
 
-@numba.njit(fastmath=CALLER, cache=True)
+@njit(fastmath=CALLER, cache=True)
 def root(out):  # type: ignore[no-untyped-def]
     for j in range(out.size):
         out[j] = math.sqrt(out[j])
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def cloud_entry(x, y, metric, j):  # type: ignore[no-untyped-def]
     total = x.dtype.type(0.0)
     for k in range(x.size):
@@ -212,7 +213,7 @@ def _scaled_row(source, i, g, inverse, shift, weights, density, buffer):  # type
     )
 
 
-@numba.njit(fastmath=CALLER, cache=True)
+@njit(fastmath=CALLER, cache=True)
 def scaled(cost, g, inverse, shift, weights, density):  # type: ignore[no-untyped-def]
     total = cost.dtype.type(0.0)
     for j in range(cost.size):
@@ -222,7 +223,7 @@ def scaled(cost, g, inverse, shift, weights, density):  # type: ignore[no-untype
     return total
 
 
-@numba.njit(fastmath=CALLER, cache=True)
+@njit(fastmath=CALLER, cache=True)
 def scaled_cloud(source, i, g, inverse, shift, weights, density, buffer):  # type: ignore[no-untyped-def]
     x, y, metric = source[0][i], source[1], source[2]
     if metric == 0 and x.size == 1:
@@ -234,7 +235,7 @@ def scaled_cloud(source, i, g, inverse, shift, weights, density, buffer):  # typ
     return scaled(row(source, i, buffer), g, inverse, shift, weights, density)
 
 
-@numba.njit(fastmath=CALLER, cache=True)
+@njit(fastmath=CALLER, cache=True)
 def scaled1(x0, y0, g, inverse, shift, weights, density):  # type: ignore[no-untyped-def]
     total = x0 - x0
     for j in range(g.size):
@@ -244,7 +245,7 @@ def scaled1(x0, y0, g, inverse, shift, weights, density):  # type: ignore[no-unt
     return total
 
 
-@numba.njit(fastmath=CALLER, cache=True)
+@njit(fastmath=CALLER, cache=True)
 def scaled2(x0, x1, y0, y1, g, inverse, shift, weights, density):  # type: ignore[no-untyped-def]
     total = x0 - x0
     for j in range(g.size):
@@ -254,7 +255,7 @@ def scaled2(x0, x1, y0, y1, g, inverse, shift, weights, density):  # type: ignor
     return total
 
 
-@numba.njit(fastmath=CALLER, cache=True)
+@njit(fastmath=CALLER, cache=True)
 def scaled3(x0, x1, x2, y0, y1, y2, g, inverse, shift, weights, density):  # type: ignore[no-untyped-def]
     total = x0 - x0
     for j in range(g.size):

@@ -14,12 +14,12 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-import numba
 import numpy as np
 
 from equipoise.backend import unlocked
 from equipoise.record import map_arrays
 
+from .compiled import njit
 from .vectors import AFTER, APART, BEFORE, run_of
 
 __all__ = ["KINDS", "Layout", "batched", "remembered", "scalars_of", "sweep_runs", "sweeps_in_pass"]
@@ -55,7 +55,7 @@ relax_2_before = run_of(2, False, BEFORE)
 relax_2_after = run_of(2, False, AFTER)
 
 
-@numba.njit(cache=True, error_model="numpy", inline="always")
+@njit(cache=True, error_model="numpy", inline="always")
 def relax_2(x, b, p, m, a0, a1, a2, a3, w0, w1, d, f):  # type: ignore[no-untyped-def]
     if a3 != a2 + ONE:
         return relax_2_apart(x, b, p, m, a0, a1, a2, a3, w0, w1, d, f)
@@ -69,7 +69,7 @@ relax_fields_2_before = run_of(2, True, BEFORE)
 relax_fields_2_after = run_of(2, True, AFTER)
 
 
-@numba.njit(cache=True, error_model="numpy", inline="always")
+@njit(cache=True, error_model="numpy", inline="always")
 def relax_fields_2(x, b, d, w0, w1, p, m, a0, a1, a2, a3, f):  # type: ignore[no-untyped-def]
     if a3 != a2 + ONE:
         return relax_fields_2_apart(x, b, d, w0, w1, p, m, a0, a1, a2, a3, f)
@@ -83,7 +83,7 @@ relax_3_before = run_of(3, False, BEFORE)
 relax_3_after = run_of(3, False, AFTER)
 
 
-@numba.njit(cache=True, error_model="numpy", inline="always")
+@njit(cache=True, error_model="numpy", inline="always")
 def relax_3(x, b, p, m, a0, a1, a2, a3, a4, a5, w0, w1, w2, d, f):  # type: ignore[no-untyped-def]
     if a5 != a4 + ONE:
         return relax_3_apart(x, b, p, m, a0, a1, a2, a3, a4, a5, w0, w1, w2, d, f)
@@ -97,7 +97,7 @@ relax_fields_3_before = run_of(3, True, BEFORE)
 relax_fields_3_after = run_of(3, True, AFTER)
 
 
-@numba.njit(cache=True, error_model="numpy", inline="always")
+@njit(cache=True, error_model="numpy", inline="always")
 def relax_fields_3(x, b, d, w0, w1, w2, p, m, a0, a1, a2, a3, a4, a5, f):  # type: ignore[no-untyped-def]
     if a5 != a4 + ONE:
         return relax_fields_3_apart(x, b, d, w0, w1, w2, p, m, a0, a1, a2, a3, a4, a5, f)
@@ -110,7 +110,7 @@ def relax_fields_3(x, b, d, w0, w1, w2, p, m, a0, a1, a2, a3, a4, a5, f):  # typ
 # A pass
 
 
-@numba.njit(cache=True, error_model="numpy", inline="always")
+@njit(cache=True, error_model="numpy", inline="always")
 def constant_runs(x, b, numbers, runs, low, high, omega, axes):  # type: ignore[no-untyped-def]
     """The runs of one group, relaxed; the sum of squares of their residuals before. With a factor of 0, a look."""
     d, w0, w1, w2 = numbers[0], numbers[1], numbers[2], numbers[3]
@@ -125,7 +125,7 @@ def constant_runs(x, b, numbers, runs, low, high, omega, axes):  # type: ignore[
     return total
 
 
-@numba.njit(cache=True, error_model="numpy", inline="always")
+@njit(cache=True, error_model="numpy", inline="always")
 def field_runs(x, b, d, w0, w1, w2, runs, low, high, omega, axes):  # type: ignore[no-untyped-def]
     total = 0.0
     for q in range(low, high):
@@ -137,7 +137,7 @@ def field_runs(x, b, d, w0, w1, w2, runs, low, high, omega, axes):  # type: igno
     return total
 
 
-@numba.njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy")
 def run_pass(work, numbers, runs, first, colors, omegas, count, looks, backward, axes, constant, sums):  # type: ignore[no-untyped-def]
     """`count` stages, each a group behind the one before, and `looks` that only look; their sums of squares."""
     groups = first.shape[1] - 1
@@ -158,7 +158,7 @@ def run_pass(work, numbers, runs, first, colors, omegas, count, looks, backward,
                 sums[h] += field_runs(x, b, d, w0, w1, w2, runs, low, high, omega, axes)
 
 
-@numba.njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy")
 def slow_residual(work, numbers, runs, first, axes, constant):  # type: ignore[no-untyped-def]
     """|b - A x|, whatever its size."""
     x, b = work[0], work[1]
@@ -195,7 +195,7 @@ def slow_residual(work, numbers, runs, first, axes, constant):  # type: ignore[n
 # A chunk
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def load(target, runs, first, c, source):  # type: ignore[no-untyped-def]
     """A colour's numbers from where the caller keeps them side by side."""
     for q in range(first[c, 0], first[c, first.shape[1] - 1]):
@@ -204,7 +204,7 @@ def load(target, runs, first, c, source):  # type: ignore[no-untyped-def]
             target[p + k] = source[s + k]
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def unload(source, runs, first, c, target):  # type: ignore[no-untyped-def]
     for q in range(first[c, 0], first[c, first.shape[1] - 1]):
         p, m, s = runs[q, 0], runs[q, 1], runs[q, 8]
@@ -212,13 +212,13 @@ def unload(source, runs, first, c, target):  # type: ignore[no-untyped-def]
             target[s + k] = source[p + k]
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def next_factor(factor, beta):  # type: ignore[no-untyped-def]
     """As in the portable body."""
     return 1.0 / (1.0 - 0.25 * beta * beta * (2.0 if factor == 1.0 else factor))
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def stride(error, tol, fall, steady, remaining):  # type: ignore[no-untyped-def]
     """Sweeps until the next look: half as many as the fastest fall seen of late would take."""
     if not tol > 0.0:
@@ -231,7 +231,7 @@ def stride(error, tol, fall, steady, remaining):  # type: ignore[no-untyped-def]
     return int(max(1.0, min(steps, remaining)))
 
 
-@numba.njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy")
 def new_fall(fall, level, error, trace, count):  # type: ignore[no-untyped-def]
     """The fastest fall of an error's logarithm in a sweep of late, and whether none went up."""
     if count == 1:
@@ -245,7 +245,7 @@ def new_fall(fall, level, error, trace, count):  # type: ignore[no-untyped-def]
     return fall, steady
 
 
-@numba.njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy")
 def sweep_stages(work, numbers, runs, first, settings, omega, factor, beta, count, look, sums, colors, omegas, trace):  # type: ignore[no-untyped-def]
     """`count` sweeps and, if wanted, |b - A x| after the last; the next factor.
 
@@ -294,7 +294,7 @@ def sweep_stages(work, numbers, runs, first, settings, omega, factor, beta, coun
     return error, factor
 
 
-@numba.njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy")
 def run_chunk(work, numbers, runs, first, unknowns, settings, xs, omega, factor, beta, size, best, limit, tol, outs):  # type: ignore[no-untyped-def]
     """Up to `limit` sweeps from `xs` to `outs`; their number, the relative error, and the next factor.
 
@@ -362,7 +362,7 @@ def run_chunk(work, numbers, runs, first, unknowns, settings, xs, omega, factor,
     return done, error, factor
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def run_members(work, runs, first, unknowns, settings, xs, bs, fields, numbers, scalars, limit, tol, outs, found):  # type: ignore[no-untyped-def]
     """A chunk for each member of a batch; arrays of one member serve all."""
     axes, constant = settings[2], settings[3]
@@ -389,7 +389,7 @@ def run_members(work, runs, first, unknowns, settings, xs, bs, fields, numbers, 
 # where the caller keeps its numbers.
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def red_black_runs(n0, n1, n2, axes, stride, align, together):  # type: ignore[no-untyped-def]
     """Rows of n2 points by turns in two colours; n1 rows are a plane, and some planes a group."""
     runs = np.zeros((2 * n0 * n1, 9), dtype=np.uint64)
@@ -418,7 +418,7 @@ def red_black_runs(n0, n1, n2, axes, stride, align, together):  # type: ignore[n
     return runs, first, start + 2 * n0 * n1 * stride
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def red_black_line(n, piece, align):  # type: ignore[no-untyped-def]
     """One row, cut into pieces."""
     width = (n + 1) // 2
@@ -440,7 +440,7 @@ def red_black_line(n, piece, align):  # type: ignore[no-untyped-def]
     return runs, first, start + 2 * stride
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def diagonal_runs(n0, n1, n2, axes, align):  # type: ignore[no-untyped-def]
     """Points of one sum of indices by their first index; a run goes up the second axis and down the third."""
     levels = n0 + n1 + n2 - 2

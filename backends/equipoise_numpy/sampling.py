@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 
 from equipoise.random import Stream
 
+from .compiled import njit
 from .random import HALF, MASK, ROUNDS, W0, W1, one_round
 from .simplex import INSIDE
 
@@ -40,7 +40,7 @@ def read_only(table: Any) -> Any:
     return view
 
 
-@numba.njit(cache=True, **INSIDE)
+@njit(cache=True, **INSIDE)
 def after(table, word):  # type: ignore[no-untyped-def]
     """How many thresholds are not above the word."""
     low, high = 0, table.size
@@ -53,7 +53,7 @@ def after(table, word):  # type: ignore[no-untyped-def]
     return low
 
 
-@numba.njit(cache=True, **INSIDE)
+@njit(cache=True, **INSIDE)
 def drawn(words, index, block):  # type: ignore[no-untyped-def]
     """The four words of a counter."""
     c0, c1, c2, c3, k0, k1 = np.uint64(index), np.uint64(0), block, STREAM, words.low, words.high
@@ -63,7 +63,7 @@ def drawn(words, index, block):  # type: ignore[no-untyped-def]
     return c0, c1, c2, c3
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def wait(words, t, number, first):  # type: ignore[no-untyped-def]
     """Steps from t to the next refresh."""
     for step in range(t + 1, first + 1):
@@ -77,7 +77,7 @@ def wait(words, t, number, first):  # type: ignore[no-untyped-def]
     return later + 1 + quotient * words.base + after(words.remainder, np.int64(second_word))
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def samples(words, marks, n, t, count, batch):  # type: ignore[no-untyped-def]
     """The components that are sampled on the way to each of the `count` steps after t, shape (count, batch)."""
     out = np.empty((count, batch), dtype=np.int32)
@@ -89,7 +89,7 @@ def samples(words, marks, n, t, count, batch):  # type: ignore[no-untyped-def]
     return out
 
 
-@numba.njit(cache=True, **INSIDE)
+@njit(cache=True, **INSIDE)
 def place(marks, word):  # type: ignore[no-untyped-def]
     """The component whose share of all weights the word hits, in the precision of the weights."""
     kept = marks.dtype.type

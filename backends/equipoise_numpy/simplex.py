@@ -11,15 +11,16 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
+
+from .compiled import njit
 
 __all__ = ["INSIDE", "project_l1", "project_row", "project_simplex", "simplex_row"]
 
 INSIDE: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}  # not called from Python
 
 
-@numba.njit(cache=True, **INSIDE)
+@njit(cache=True, **INSIDE)
 def project_row(row, radius, scratch, ball):  # type: ignore[no-untyped-def]
     """Project a contiguous row in place, onto the simplex, or onto the ball of the 1-norm.
 
@@ -59,13 +60,13 @@ def project_row(row, radius, scratch, ball):  # type: ignore[no-untyped-def]
         row[i] = -x if ball and row[i] < 0.0 else x
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def simplex_row(row, radius, scratch):  # type: ignore[no-untyped-def]
     """Project a contiguous row onto the simplex in place."""
     project_row(row, radius, scratch, False)
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def project_rows(rows, radius, ball):  # type: ignore[no-untyped-def]
     """Project every row in place."""
     scratch = np.empty_like(rows[0])

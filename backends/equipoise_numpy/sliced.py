@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import numba
 import numpy as np
 
+from .compiled import njit
 from .exponential import CALLER
+from .views import plain
 
 __all__ = ["quantile_cost", "quantile_slopes"]
 
@@ -23,7 +24,7 @@ PART = 2**17  # points sorted at a time
 NO_ORDER = np.empty((1, 0), dtype=np.int64)
 
 
-@numba.njit(fastmath=CALLER, cache=True)
+@njit(fastmath=CALLER, cache=True)
 def power(size, p, whole):  # type: ignore[no-untyped-def]
     """size^p; `whole` is p if that is a small whole number, else -1."""
     if whole == 1:
@@ -38,7 +39,7 @@ def power(size, p, whole):  # type: ignore[no-untyped-def]
     return made
 
 
-@numba.njit(fastmath=CALLER, cache=True)
+@njit(fastmath=CALLER, cache=True)
 def slope(apart, p, whole):  # type: ignore[no-untyped-def]
     """The derivative of |d|^p, 0 at d = 0."""
     if whole == 2:
@@ -49,7 +50,7 @@ def slope(apart, p, whole):  # type: ignore[no-untyped-def]
     return rise if apart > 0 else -rise
 
 
-@numba.njit(fastmath=CALLER, cache=True)
+@njit(fastmath=CALLER, cache=True)
 def arrange(points, order, weights, sorted_points, levels):  # type: ignore[no-untyped-def]
     """Sorted points and the levels where each ends; the mass. No order: already sorted. No weights: uniform ones."""
     n = points.size
@@ -72,14 +73,14 @@ def arrange(points, order, weights, sorted_points, levels):  # type: ignore[no-u
     return mass
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def comes_first(levels_x, levels_y, i, j):  # type: ignore[no-untyped-def]
     """1 if x_i ends before y_j or with it, else 0; the last points end after all others, whatever the levels are."""
     before = levels_x[i] <= levels_y[j]
     return np.int64((j == levels_y.size - 1) | ((i < levels_x.size - 1) & before))
 
 
-@numba.njit(fastmath=CALLER, cache=True)
+@njit(fastmath=CALLER, cache=True)
 def merged(x, y, levels_x, levels_y, p, whole):  # type: ignore[no-untyped-def]
     """The integral of |F - G|^p over [0, 1]."""
     i, j, start, cost = 0, 0, 0.0, 0.0
@@ -94,7 +95,7 @@ def merged(x, y, levels_x, levels_y, p, whole):  # type: ignore[no-untyped-def]
     return cost + (1.0 - start) * power(abs(x[i] - y[j]), p, whole)
 
 
-@numba.njit(fastmath=CALLER, cache=True)
+@njit(fastmath=CALLER, cache=True)
 def matched(x, y, p, whole):  # type: ignore[no-untyped-def]
     """The mean of |x_k - y_k|^p; a loop for each common p, since the compiler makes vectors of those."""
     cost = 0.0
@@ -111,7 +112,7 @@ def matched(x, y, p, whole):  # type: ignore[no-untyped-def]
     return cost / x.size
 
 
-@numba.njit(fastmath=CALLER, cache=True)
+@njit(fastmath=CALLER, cache=True)
 def costs(x, y, order_x, order_y, a, b, p, whole, out):  # type: ignore[no-untyped-def]
     """A cost for each row; orders and weights of one row only serve all rows."""
     n, m = x.shape[1], y.shape[1]
@@ -126,7 +127,7 @@ def costs(x, y, order_x, order_y, a, b, p, whole, out):  # type: ignore[no-untyp
         out[r] = 0.5 * (mass_x + mass_y) * merged(xs, ys, levels_x, levels_y, p, whole)
 
 
-@numba.njit(fastmath=CALLER, cache=True)
+@njit(fastmath=CALLER, cache=True)
 def climb(x, y, levels_x, levels_y, p, whole, dx, dy, f, g):  # type: ignore[no-untyped-def]
     """As `merged`; also the derivatives by the sorted points, and potentials that are 0 at the first ones."""
     i, j, start, cost = 0, 0, 0.0, 0.0
@@ -154,7 +155,7 @@ def climb(x, y, levels_x, levels_y, p, whole, dx, dy, f, g):  # type: ignore[no-
     return cost + (1.0 - start) * power(abs(x[i] - y[j]), p, whole)
 
 
-@numba.njit(fastmath=CALLER, cache=True)
+@njit(fastmath=CALLER, cache=True)
 def settle(potential, order, weights, total, mass, cost, out):  # type: ignore[no-untyped-def]
     """The potential in the order of the input, its constant that of the derivative of M W(a/A, b/B)."""
     mean = 0.0
@@ -165,7 +166,7 @@ def settle(potential, order, weights, total, mass, cost, out):  # type: ignore[n
         out[order[k]] = mass / total * (potential[k] - mean) + 0.5 * cost
 
 
-@numba.njit(fastmath=CALLER, cache=True)
+@njit(fastmath=CALLER, cache=True)
 def slopes(x, y, order_x, order_y, a, b, p, whole, dx, dy, f, g):  # type: ignore[no-untyped-def]
     """The derivatives of each row of `costs`; `f` and `g` are written where there are weights."""
     n, m = x.shape[1], y.shape[1]
@@ -194,7 +195,7 @@ def slopes(x, y, order_x, order_y, a, b, p, whole, dx, dy, f, g):  # type: ignor
             settle(potential_y, oy, wb, mass_y, mass, cost, g[r])
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def are_tied(rows, order):  # type: ignore[no-untyped-def]
     """Whether two points of one row are equal."""
     for r in range(rows.shape[0]):
@@ -211,7 +212,7 @@ def rows_of(x: Any, dtype: Any) -> np.ndarray[Any, Any]:
         return np.empty((1, 0), dtype=dtype)
     if not any(x.strides[:-1]):
         x = x[(0,) * (x.ndim - 1)]
-    return np.ascontiguousarray(x).reshape(-1, x.shape[-1])
+    return plain(x).reshape(-1, x.shape[-1])
 
 
 def parts_of(x: np.ndarray[Any, Any], y: np.ndarray[Any, Any]) -> Iterator[slice]:
@@ -242,7 +243,7 @@ def whole_power(p: float) -> int:
 
 
 def flat(points: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    return np.ascontiguousarray(points).reshape(-1, points.shape[-1])
+    return plain(points).reshape(-1, points.shape[-1])
 
 
 def quantile_cost(x: Any, y: Any, a: Any, b: Any, *, p: float) -> Any:

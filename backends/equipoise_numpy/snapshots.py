@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import numba
 import numpy as np
 
 from equipoise.monotone.forb import event, prepared
 from equipoise.monotone.vreg import moved_snapshot
 
+from .compiled import njit
 from .estimators import add_difference
 from .page import made_of
 from .resolvent_table import frozen, resolve
@@ -19,7 +19,7 @@ from .sampling import samples, wait
 __all__ = ["forb_chunk", "vreg_chunk"]
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def forb_steps(summed, table, idx, u, image, snapshot, v, before, c, gamma, keep):  # type: ignore[no-untyped-def]
     """The inner iterate after a step a sample."""
     kept = u.dtype.type
@@ -41,7 +41,7 @@ def forb_steps(summed, table, idx, u, image, snapshot, v, before, c, gamma, keep
     return v
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def vreg_steps(summed, table, idx, image, snapshot, z, step, keep):  # type: ignore[no-untyped-def]
     """The iterate after a step a sample."""
     kept = z.dtype.type

@@ -15,9 +15,9 @@ import weakref
 from dataclasses import replace
 from typing import Any
 
-import numba
 import numpy as np
 
+from .compiled import njit
 from .runs import (
     CACHE,
     GROWTH,
@@ -49,7 +49,7 @@ ZERO, ONE, TWO, THREE, FOUR, EIGHT = (np.uint64(k) for k in (0, 1, 2, 3, 4, 8)) 
 # Compressed rows
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def rearranged(groups, lower_starts, lower_columns, upper_starts, upper_columns):  # type: ignore[no-untyped-def]
     """The rows, those of a group by their number of entries: loops then end where the machine foresees it."""
     n = lower_starts.size - 1
@@ -80,7 +80,7 @@ def rearranged(groups, lower_starts, lower_columns, upper_starts, upper_columns)
     return rows
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def joined(rows, places, far_starts, far_columns, near_starts, near_columns, reverse, far_source, near_source):  # type: ignore[no-untyped-def]
     """The entries of both triangles in one line for each row, those that it waits for last, the nearest at the end.
 
@@ -105,7 +105,7 @@ def joined(rows, places, far_starts, far_columns, near_starts, near_columns, rev
     return starts, columns, source
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def blocks_of(groups, rows, starts, columns, entries):  # type: ignore[no-untyped-def]
     """Consecutive groups, put together until they hold so many entries, and how many blocks apart coupled rows are."""
     n = rows.size
@@ -125,13 +125,13 @@ def blocks_of(groups, rows, starts, columns, entries):  # type: ignore[no-untype
     return blocks[: count + 1].copy(), reach
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def take(values, source, out):  # type: ignore[no-untyped-def]
     for k in range(out.size):
         out[k] = values[source[k]]
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def take_both(lower, upper, source, out):  # type: ignore[no-untyped-def]
     """From two arrays, the places of the second one counting on."""
     n = np.uint64(lower.size)
@@ -140,7 +140,7 @@ def take_both(lower, upper, source, out):  # type: ignore[no-untyped-def]
         out[k] = lower[s] if s < n else upper[s - n]
 
 
-@numba.njit(fastmath=CHAIN, cache=True, error_model="numpy")
+@njit(fastmath=CHAIN, cache=True, error_model="numpy")
 def up(x, b, inverse, values, columns, starts, first, last, omega):  # type: ignore[no-untyped-def]
     """The rows from `first` to `last`, relaxed; the sum of squares of what they moved by."""
     moved = zero = x.dtype.type(0.0)
@@ -168,7 +168,7 @@ def up(x, b, inverse, values, columns, starts, first, last, omega):  # type: ign
     return moved
 
 
-@numba.njit(fastmath=CHAIN, cache=True, error_model="numpy")
+@njit(fastmath=CHAIN, cache=True, error_model="numpy")
 def down(x, b, inverse, values, columns, starts, first, last, omega):  # type: ignore[no-untyped-def]
     """The same, the last row first."""
     moved = zero = x.dtype.type(0.0)
@@ -196,7 +196,7 @@ def down(x, b, inverse, values, columns, starts, first, last, omega):  # type: i
     return moved
 
 
-@numba.njit(fastmath=CHAIN, cache=True, error_model="numpy")
+@njit(fastmath=CHAIN, cache=True, error_model="numpy")
 def residual(x, b, diagonal, values, columns, starts):  # type: ignore[no-untyped-def]
     """|b - A x|; large and small numbers neither overflow nor vanish."""
     total = 0.0
@@ -228,7 +228,7 @@ def residual(x, b, diagonal, values, columns, starts):  # type: ignore[no-untype
     return largest * math.sqrt(total)
 
 
-@numba.njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy")
 def row_sweeps(x, b, inverse, forward, backward, blocks, red, sweep, omega, factor, beta, count, trace):  # type: ignore[no-untyped-def]
     """`count` sweeps, and the next factor. Where rows look a few blocks ahead, several sweeps follow each other."""
     places, lag, per_pass = blocks
@@ -271,7 +271,7 @@ def row_sweeps(x, b, inverse, forward, backward, blocks, red, sweep, omega, fact
     return factor
 
 
-@numba.njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy")
 def row_chunk(x, b, diagonal, forward, backward, blocks, red, sweep, out, omega, factor, beta, size, best, limit, tol):  # type: ignore[no-untyped-def]
     """What :func:`equipoise_numpy.runs.run_chunk` does."""
     n = x.size
@@ -304,7 +304,7 @@ def row_chunk(x, b, diagonal, forward, backward, blocks, red, sweep, out, omega,
     return done, error, factor
 
 
-@numba.njit(fastmath=CHAIN, cache=True, error_model="numpy")
+@njit(fastmath=CHAIN, cache=True, error_model="numpy")
 def look_members(xs, bs, numbers, pattern, scalars, found):  # type: ignore[no-untyped-def]
     """The errors of states as they are."""
     starts, columns, other_starts, other_columns = pattern
@@ -327,7 +327,7 @@ def look_members(xs, bs, numbers, pattern, scalars, found):  # type: ignore[no-u
         factors[m] = scalars[1][min(m, scalars[1].size - 1)]
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def row_members(xs, bs, numbers, rows, ways, blocks, red, sweep, outs, scalars, limit, tol, found):  # type: ignore[no-untyped-def]
     """A chunk for each member of a batch; arrays of one member serve all."""
     omega, factor, beta, size, best = scalars

@@ -12,17 +12,18 @@ import functools
 import math
 from typing import Any
 
-import numba
 import numpy as np
 from llvmlite import ir
 from numba.core import types
 
 from equipoise.random import Stream
 
+from .compiled import njit
 from .exponential import CALLER
 from .random import fill
 from .strips import KINDS, LINE, address_of, ask, emitted, fill_block, from_address, on_a_line
 from .vectors import FUSED, Loop
+from .views import plain
 
 __all__ = ["sparse_sign", "sparse_sign_entries", "sparse_sign_lift"]
 
@@ -34,7 +35,7 @@ ASKED = 16  # rows between two looks ahead; their lines are asked for together
 WIDE = 4  # vectors in a strip
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def hash_rows(index, stream, k0, k1, m, out):  # type: ignore[no-untyped-def]
     """Where each row goes: out[i, q] is twice the row of the sketch, and one more for a minus sign."""
     n, s = out.shape
@@ -81,7 +82,7 @@ def scatter_of(count: int, vectors: int) -> Any:
 wide4, wide1, narrow4, narrow1 = scatter_of(4, WIDE), scatter_of(1, WIDE), scatter_of(4, 1), scatter_of(1, 1)
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def add_wide(source, step, first, count, s, listed, signs, flat, to):  # type: ignore[no-untyped-def]
     """Add `count` rows of a strip, from row `first` of the list of places on."""
     for r in range(count):
@@ -94,7 +95,7 @@ def add_wide(source, step, first, count, s, listed, signs, flat, to):  # type: i
             q += 1
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def add_narrow(source, step, first, count, s, listed, signs, flat, to):  # type: ignore[no-untyped-def]
     """The same for a strip of one vector."""
     for r in range(count):
@@ -107,7 +108,7 @@ def add_narrow(source, step, first, count, s, listed, signs, flat, to):  # type:
             q += 1
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def add_rows(address, down, across, width, m, places, signs, block, out):  # type: ignore[no-untyped-def]
     """Add rows of A to the strips of the sketch, the wide ones first."""
     n, s = places.shape
@@ -139,7 +140,7 @@ def add_rows(address, down, across, width, m, places, signs, block, out):  # typ
             column += columns
 
 
-@numba.njit(cache=True, fastmath=CALLER)
+@njit(cache=True, fastmath=CALLER)
 def lift_rows(y, places, out):  # type: ignore[no-untyped-def]
     """out[i] = sum over q of sign y[row]."""
     n, s = places.shape
@@ -152,7 +153,7 @@ def lift_rows(y, places, out):  # type: ignore[no-untyped-def]
                 out[i, c] += sign * y[place >> 1, c]
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def runs_of(rows, start, index, which):  # type: ignore[no-untyped-def]
     """The distinct rows of entries that are sorted by row, and which of them each entry lies in."""
     count = 0
@@ -164,7 +165,7 @@ def runs_of(rows, start, index, which):  # type: ignore[no-untyped-def]
     return count
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def add_entries(data, columns, which, places, out):  # type: ignore[no-untyped-def]
     """Add entries to the places of their rows."""
     for e in range(data.size):
@@ -191,7 +192,7 @@ def sparse_sign_lift(parts: Any, key: Any, start: Any, *, n: int, s: int) -> Any
     m = parts[0].shape[-2]
     if any(part.dtype not in KINDS or part.shape[-2] != parts[0].shape[-2] for part in parts) or m >= LIMIT:
         return NotImplemented
-    flat = [np.ascontiguousarray(part).reshape(math.prod(part.shape[:-2]), *part.shape[-2:]) for part in parts]
+    flat = [plain(part).reshape(math.prod(part.shape[:-2]), *part.shape[-2:]) for part in parts]
     lifted = [np.empty((y.shape[0], n, y.shape[2]), dtype=y.dtype) for y in flat]
     for top in range(0, n, CHUNK):
         places = places_of(numbers(int(start) + top, min(CHUNK, n - top)), key, m, s)
@@ -205,8 +206,8 @@ def sparse_sign_entries(data: Any, rows: Any, columns: Any, key: Any, start: Any
     """Override of ``sketch.sparse_sign_entries``; its sums are float64."""
     if data.dtype not in KINDS or m >= LIMIT:
         return NotImplemented
-    flat = np.ascontiguousarray(data).reshape(math.prod(data.shape[:-1]), data.shape[-1])
-    rows, columns = np.ascontiguousarray(rows, dtype=np.int64), np.ascontiguousarray(columns, dtype=np.int64)
+    flat = plain(data).reshape(math.prod(data.shape[:-1]), data.shape[-1])
+    rows, columns = plain(rows, dtype=np.int64), plain(columns, dtype=np.int64)
     out = np.zeros((flat.shape[0], m, width))
     for top in range(0, rows.size, CHUNK):
         some = slice(top, top + CHUNK)

@@ -16,13 +16,13 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-import numba
 import numpy as np
 from llvmlite import ir
 from numba.core import types
 
 from equipoise.random import Stream
 
+from .compiled import njit
 from .random import fill
 from .strips import KINDS, LINE, address_of, ask, emitted, fill_block, from_address, on_a_line
 from .vectors import Loop
@@ -107,7 +107,7 @@ def pick(context, x, signs, out, at, k, to):  # type: ignore[no-untyped-def]
     return types.void(x, signs, out, types.int64, types.int64, types.int64), generate
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def fill_signs(segment, stream, k0, k1, out):  # type: ignore[no-untyped-def]
     """The diagonal of D for a segment."""
     index = np.empty(SEGMENT >> 7, dtype=np.uint64)
@@ -119,7 +119,7 @@ def fill_signs(segment, stream, k0, k1, out):  # type: ignore[no-untyped-def]
         out[i] = 1 - 2 * np.int64((words[i >> 7, (i >> 5) & 3] >> np.uint64(i & 31)) & np.uint64(1))
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def fill_far(segment, high, out):  # type: ignore[no-untyped-def]
     """(-1)^popcount(k_high & segment) for the kept rows."""
     for p in range(high.size):
@@ -131,7 +131,7 @@ def fill_far(segment, high, out):  # type: ignore[no-untyped-def]
         out[p] = 1 - 2 * ((0x6996 >> (x & 15)) & 1)
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def sketch_block(address, down, across, low, high, width, signs, buffers, first_scratch):  # type: ignore[no-untyped-def]
     """The first two passes of rows low to high of a block, over all strips of a group, to the scratch."""
     block, near, scratch, small = buffers
@@ -154,7 +154,7 @@ def sketch_block(address, down, across, low, high, width, signs, buffers, first_
             later(near, scratch, g * lanes, RADIX * lanes, to + g * lanes, RADIX * lanes)
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def sketch_segments(address, down, across, n, width, start, stream, k0, k1, chosen, signs, far, buffers, out):  # type: ignore[no-untyped-def]
     """Add the sketch of n rows to out[strip, p, lane]; row p of the sketch keeps vector low[p] of its place."""
     high, low, ends = chosen
@@ -189,7 +189,7 @@ def sketch_segments(address, down, across, n, width, start, stream, k0, k1, chos
                             p += 1
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def lift_segments(y, n, start, stream, k0, k1, chosen, signs, far, buffers, out):  # type: ignore[no-untyped-def]
     """The passes backwards: y[strip, p, lane] is spread over a segment, transformed, and signed."""
     high, low, ends = chosen

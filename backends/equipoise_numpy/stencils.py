@@ -14,7 +14,9 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
-from .operators import CONTRACT, KINDS, whole
+from .compiled import njit
+from .operators import CONTRACT, KINDS
+from .views import plain
 
 __all__ = ["stencil_product"]
 
@@ -24,7 +26,7 @@ ONE, TWO = np.uint64(1), np.uint64(2)
 # Rows. Fields are flat, and `o` is where a row of `n` cells begins in them, `h` where its inner faces do.
 
 
-@numba.njit(inline="always")
+@njit(inline="always")
 def alone(to, c, w2, u, o, n):  # type: ignore[no-untyped-def]
     """The diagonal and the couplings within a row of cells that are alike; a row has two cells at least."""
     last = o + n - ONE
@@ -34,7 +36,7 @@ def alone(to, c, w2, u, o, n):  # type: ignore[no-untyped-def]
     to[last] = c * u[last] - w2 * u[last - ONE]
 
 
-@numba.njit(inline="always")
+@njit(inline="always")
 def among_two(to, c, w1, w2, u, o, n):  # type: ignore[no-untyped-def]
     """The same, and those with the rows on either side, `n` cells away."""
     last = o + n - ONE
@@ -44,7 +46,7 @@ def among_two(to, c, w1, w2, u, o, n):  # type: ignore[no-untyped-def]
     to[last] = c * u[last] - w2 * u[last - ONE] - w1 * (u[last - n] + u[last + n])
 
 
-@numba.njit(inline="always")
+@njit(inline="always")
 def pair_among_two(to, c, w1, w2, u, o, n):  # type: ignore[no-untyped-def]
     """Two rows at once, as `among_two` does one: what both of them need is read once."""
     below, last = o + n, n - ONE
@@ -56,14 +58,14 @@ def pair_among_two(to, c, w1, w2, u, o, n):  # type: ignore[no-untyped-def]
     two_ends(to, c, w1, u, o + last, n, w2 * u[o + last - ONE], w2 * u[below + last - ONE])
 
 
-@numba.njit(inline="always")
+@njit(inline="always")
 def two_ends(to, c, w1, u, o, n, inner, inner_below):  # type: ignore[no-untyped-def]
     """A cell at the end of its row and the one below it."""
     to[o] = c * u[o] - inner - w1 * (u[o - n] + u[o + n])
     to[o + n] = c * u[o + n] - inner_below - w1 * (u[o] + u[o + n + n])
 
 
-@numba.njit(inline="always")
+@njit(inline="always")
 def among_four(to, c, w0, w1, w2, u, o, n, far):  # type: ignore[no-untyped-def]
     """The same, and those with the rows `far` cells away."""
     last = o + n - ONE
@@ -76,7 +78,7 @@ def among_four(to, c, w0, w1, w2, u, o, n, far):  # type: ignore[no-untyped-def]
     )
 
 
-@numba.njit(inline="always")
+@njit(inline="always")
 def alone_centers(to, c, w2, u, o, n):  # type: ignore[no-untyped-def]
     """As `alone`, where each cell has its own center."""
     last = o + n - ONE
@@ -86,7 +88,7 @@ def alone_centers(to, c, w2, u, o, n):  # type: ignore[no-untyped-def]
     to[last] = c[last] * u[last] - w2 * u[last - ONE]
 
 
-@numba.njit(inline="always")
+@njit(inline="always")
 def among_centers(to, c, w1, w2, u, o, n):  # type: ignore[no-untyped-def]
     """As `among_two`, where each cell has its own center."""
     last = o + n - ONE
@@ -96,7 +98,7 @@ def among_centers(to, c, w1, w2, u, o, n):  # type: ignore[no-untyped-def]
     to[last] = c[last] * u[last] - w2 * u[last - ONE] - w1 * (u[last - n] + u[last + n])
 
 
-@numba.njit(inline="always")
+@njit(inline="always")
 def alone_faces(to, c, w2, u, o, h, n):  # type: ignore[no-untyped-def]
     """As `alone`, where each cell has its own center and each face its own weight."""
     last = n - ONE
@@ -106,7 +108,7 @@ def alone_faces(to, c, w2, u, o, h, n):  # type: ignore[no-untyped-def]
     to[o + last] = c[o + last] * u[o + last] - w2[h + last - ONE] * u[o + last - ONE]
 
 
-@numba.njit(inline="always")
+@njit(inline="always")
 def among_faces(to, c, w1, w2, u, o, g, h, n):  # type: ignore[no-untyped-def]
     """As `among_two`, likewise; the faces to the row below begin at `g`, `n` further those to the row above."""
     last = n - ONE
@@ -117,19 +119,19 @@ def among_faces(to, c, w1, w2, u, o, g, h, n):  # type: ignore[no-untyped-def]
     alone_end(to, c, w1, w2, u, o + last, g + last, n, w2[h + last - ONE] * u[o + last - ONE])
 
 
-@numba.njit(inline="always")
+@njit(inline="always")
 def alone_end(to, c, w1, w2, u, o, g, n, inner):  # type: ignore[no-untyped-def]
     to[o] = c[o] * u[o] - inner - w1[g] * u[o - n] - w1[g + n] * u[o + n]
 
 
-@numba.njit(inline="always")
+@njit(inline="always")
 def less(to, w, u, o, other, n):  # type: ignore[no-untyped-def]
     """The coupling with the row that begins at `other`."""
     for k in range(n):
         to[o + k] -= w * u[other + k]
 
 
-@numba.njit(inline="always")
+@njit(inline="always")
 def less_faces(to, w, u, o, at, other, n):  # type: ignore[no-untyped-def]
     """The same by the faces that begin at `at`."""
     for k in range(n):
@@ -140,7 +142,7 @@ def less_faces(to, w, u, o, at, other, n):  # type: ignore[no-untyped-def]
 # Grids. All have three axes here, those in front may be 1 wide; fields are arrays (B or 1, cells or faces).
 
 
-@numba.njit(fastmath=CONTRACT, cache=True)
+@njit(fastmath=CONTRACT, cache=True)
 def alike(numbers, x, shape, out):  # type: ignore[no-untyped-def]
     """One center and one weight an axis, numbers (B or 1, 4)."""
     n0, n1, n = numba.uint64(shape[0]), numba.uint64(shape[1]), numba.uint64(shape[2])
@@ -175,7 +177,7 @@ def alike(numbers, x, shape, out):  # type: ignore[no-untyped-def]
                         less(to, w0, u, o, o + far, n)
 
 
-@numba.njit(fastmath=CONTRACT, cache=True)
+@njit(fastmath=CONTRACT, cache=True)
 def own_centers(numbers, center, x, shape, out):  # type: ignore[no-untyped-def]
     """The same but for a center a cell."""
     n0, n1, n = numba.uint64(shape[0]), numba.uint64(shape[1]), numba.uint64(shape[2])
@@ -200,7 +202,7 @@ def own_centers(numbers, center, x, shape, out):  # type: ignore[no-untyped-def]
                     less(to, w0, u, o, o + far, n)
 
 
-@numba.njit(fastmath=CONTRACT, cache=True)
+@njit(fastmath=CONTRACT, cache=True)
 def own_faces(center, faces0, faces1, faces2, x, shape, out):  # type: ignore[no-untyped-def]
     """A center a cell and a weight a face."""
     n0, n1, n = numba.uint64(shape[0]), numba.uint64(shape[1]), numba.uint64(shape[2])
@@ -252,7 +254,7 @@ def stencil_product(center: Any, faces: tuple[Any, ...], x: Any, *, grid: tuple[
     if all(type(v) is float for v in numbers):
         row = np.array([(center, *(0.0,) * spare, *numbers[1:])], dtype=x.dtype)
         out = np.empty(x.shape, dtype=x.dtype)
-        alike(row, whole(x).reshape(-1, cells), shape, out.reshape(-1, cells))
+        alike(row, plain(x).reshape(-1, cells), shape, out.reshape(-1, cells))
         return out
     d, batch = len(grid), x.shape[: x.ndim - len(grid)]
     leads = [v.shape[: v.ndim - d] for v in numbers if type(v) is not float and v.ndim > d]
@@ -301,4 +303,4 @@ def members(v: Any, batch: tuple[int, ...], grid: tuple[int, ...], cells: int) -
         lead = batch
     if v.shape != (*lead, *grid):
         v = np.broadcast_to(v if math.prod(lead) > 1 else v.reshape(v.shape[-len(grid) :]), (*lead, *grid))
-    return whole(v).reshape(-1, cells)
+    return plain(v).reshape(-1, cells)

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
+from .compiled import njit
 from .exponential import CALLER
 from .vectors import Loop
 
@@ -57,7 +57,7 @@ def number(context, x, address):  # type: ignore[no-untyped-def]
     return x.dtype(x, types.int64), generate
 
 
-@numba.njit(cache=True, fastmath=CALLER)
+@njit(cache=True, fastmath=CALLER)
 def fill_block(address, down, across, low, high, width, lanes, out):  # type: ignore[no-untyped-def]
     """Rows low to high of a block, the strip's `width` columns of them, and zeros elsewhere."""
     out[:] = 0
@@ -73,7 +73,7 @@ def fill_block(address, down, across, low, high, width, lanes, out):  # type: ig
                 out[r * lanes + c] = number(out, address + r * down + c * across)
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def ask(address, down, line, lines, count):  # type: ignore[no-untyped-def]
     """Prefetch the lines from number `line` on of rows that have so many."""
     row, line = line // lines, line % lines

@@ -11,6 +11,8 @@ from typing import Any
 import numba
 import numpy as np
 
+from .compiled import njit
+
 __all__ = ["WIDTH", "residual_gradient"]
 
 FAST = {"contract", "reassoc", "nsz", "arcp"}
@@ -18,7 +20,7 @@ WIDTH = 4
 PANEL = 2048  # rows that are summed in their own dtype; longer float32 sums lose digits
 
 
-@numba.njit(fastmath=FAST, cache=True)
+@njit(fastmath=FAST, cache=True)
 def one(flat, b, x, start, stop):  # type: ignore[no-untyped-def]
     """The sum of squares and the gradient of a panel, for one column."""
     zero = flat[0] - flat[0]
@@ -31,7 +33,7 @@ def one(flat, b, x, start, stop):  # type: ignore[no-untyped-def]
     return total, g, zero, zero, zero
 
 
-@numba.njit(fastmath=FAST, cache=True)
+@njit(fastmath=FAST, cache=True)
 def two(flat, b, x, start, stop):  # type: ignore[no-untyped-def]
     """The same for two columns."""
     zero = flat[0] - flat[0]
@@ -46,7 +48,7 @@ def two(flat, b, x, start, stop):  # type: ignore[no-untyped-def]
     return total, g, h, zero, zero
 
 
-@numba.njit(fastmath=FAST, cache=True)
+@njit(fastmath=FAST, cache=True)
 def three(flat, b, x, start, stop):  # type: ignore[no-untyped-def]
     """The same for three."""
     zero = flat[0] - flat[0]
@@ -66,7 +68,7 @@ def three(flat, b, x, start, stop):  # type: ignore[no-untyped-def]
     return total, g, h, k, zero
 
 
-@numba.njit(fastmath=FAST, cache=True)
+@njit(fastmath=FAST, cache=True)
 def four(flat, b, x, start, stop):  # type: ignore[no-untyped-def]
     """The same for four."""
     zero = flat[0] - flat[0]
@@ -88,7 +90,7 @@ def four(flat, b, x, start, stop):  # type: ignore[no-untyped-def]
     return total, g, h, k, m
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def sweep(flat, b, x, n, d, out):  # type: ignore[no-untyped-def]
     """out (5,): the sum of squares, then the gradient."""
     for start in range(0, n, PANEL):

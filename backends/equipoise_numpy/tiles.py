@@ -15,6 +15,7 @@ import numpy as np
 from llvmlite import ir
 from numba.core import types
 
+from .compiled import njit
 from .residuals import cgutils, has_long_registers, intrinsic, locked, prefetch
 from .vectors import Loop
 
@@ -91,7 +92,7 @@ def fetch(context, x, at):  # type: ignore[no-untyped-def]
     return types.void(x, types.int64), generate
 
 
-@numba.njit(fastmath=CALLER, cache=True)
+@njit(fastmath=CALLER, cache=True)
 def make_strips(flat, d, start, count, T, triangular, p, W):  # type: ignore[no-untyped-def]
     """W = A T for `count` rows, a multiple of HEIGHT, in strips of `width` columns; W = A where T is empty."""
     width = VECTORS * 64 // W.itemsize
@@ -120,7 +121,7 @@ def make_strips(flat, d, start, count, T, triangular, p, W):  # type: ignore[no-
             W[to + numba.uint64(c)] = flat[at + numba.uint64(c)]
 
 
-@numba.njit(fastmath=CALLER, cache=True)
+@njit(fastmath=CALLER, cache=True)
 def add_products(W, count, b, start, k, p, part, side, flat, after, lines):  # type: ignore[no-untyped-def]
     """part += W^T W, tiles on or above the diagonal; side += b^T W; a tile fetches `lines` of what lies `after`."""
     width = VECTORS * 64 // W.itemsize
@@ -147,7 +148,7 @@ def add_products(W, count, b, start, k, p, part, side, flat, after, lines):  # t
             c += 1
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def flush(part, total):  # type: ignore[no-untyped-def]
     """total += part, part = 0."""
     for i in range(part.size):
@@ -155,7 +156,7 @@ def flush(part, total):  # type: ignore[no-untyped-def]
         part[i] = 0
 
 
-@numba.njit(fastmath=CALLER, cache=True)
+@njit(fastmath=CALLER, cache=True)
 def sweep(flat, n, d, T, triangular, b, k, p, W, part, side, G, g):  # type: ignore[no-untyped-def]
     """Add W^T W and b^T W of n rows, a multiple of HEIGHT, to the float64 sums G and g."""
     strips = W.size * W.itemsize // (ROWS * VECTORS * 64)

@@ -10,11 +10,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numba
 import numpy as np
 
+from .compiled import njit
 from .exponential import CALLER, exp
 from .rows import PANEL, entry, row, scaled_row, source_of, transposed
+from .views import plain
 
 __all__ = ["log_sweeps", "marginals", "soft_min"]
 
@@ -25,7 +26,7 @@ BLOCK = 32  # rows whose column sums are added in the array's own precision
 FURTHEST = 80.0  # exponents of sums that only tell how far off an iterate is
 
 
-@numba.njit(fastmath=CALLER, cache=True)
+@njit(fastmath=CALLER, cache=True)
 def largest(cost, g, inverse, weights):  # type: ignore[no-untyped-def]
     """max_j log b_j + (g_j - C_j)/epsilon: a shift that cannot fail."""
     best = -np.inf
@@ -35,13 +36,13 @@ def largest(cost, g, inverse, weights):  # type: ignore[no-untyped-def]
     return cost.dtype.type(best)
 
 
-@numba.njit(fastmath=CALLER, cache=True)
+@njit(fastmath=CALLER, cache=True)
 def add_row(columns, scale, density):  # type: ignore[no-untyped-def]
     for j in range(columns.size):
         columns[j] += scale * density[j]
 
 
-@numba.njit(fastmath=CALLER, cache=True)
+@njit(fastmath=CALLER, cache=True)
 def dot(x, y):  # type: ignore[no-untyped-def]
     total = x.dtype.type(0.0)
     for j in range(x.size):
@@ -49,14 +50,14 @@ def dot(x, y):  # type: ignore[no-untyped-def]
     return total
 
 
-@numba.njit(fastmath=CALLER, cache=True)
+@njit(fastmath=CALLER, cache=True)
 def flush(columns, block):  # type: ignore[no-untyped-def]
     for j in range(columns.size):
         columns[j] += block[j]
         block[j] = 0.0
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def log_sum(source, i, g, inverse, shift, weights, density, buffer, window):  # type: ignore[no-untyped-def]
     """log sum_j b_j exp((g_j - C_ij)/epsilon + shift) with the carried shift or, where that fails, a safe one.
 
@@ -69,7 +70,7 @@ def log_sum(source, i, g, inverse, shift, weights, density, buffer, window):  # 
     return math.log(total), shift
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def log_column_sum(source, j, f, a, inverse):  # type: ignore[no-untyped-def]
     """log sum_i a_i exp((f_i - C_ij)/epsilon), for one column whose carried sum has failed."""
     shift = -np.inf
@@ -87,12 +88,12 @@ def log_column_sum(source, j, f, a, inverse):  # type: ignore[no-untyped-def]
 # What a sweep does with its sums, whoever forms them
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def growth(exponent):  # type: ignore[no-untyped-def]
     return math.expm1(min(exponent, FURTHEST))
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def dual(weights, potential, rho):  # type: ignore[no-untyped-def]
     """What one potential adds to the dual value."""
     total = 0.0
@@ -101,13 +102,13 @@ def dual(weights, potential, rho):  # type: ignore[no-untyped-def]
     return total
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def mass_shift(f, g, a, b, rho_a, rho_b):  # type: ignore[no-untyped-def]
     """t such that f + t and g - t leave the plan and balance the targets."""
     return (log_total(a, f, rho_a) - log_total(b, g, rho_b)) / (1.0 / rho_a + 1.0 / rho_b)
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def log_total(weights, potential, rho):  # type: ignore[no-untyped-def]
     """log sum_i a_i exp(-f_i/rho)."""
     shift = -np.inf
@@ -121,7 +122,7 @@ def log_total(weights, potential, rho):  # type: ignore[no-untyped-def]
     return math.log(total) + shift
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def close(soft, a, b, epsilon, rho_a, rho_b, g, next_f, next_g, omega):  # type: ignore[no-untyped-def]
     """The next g from the soft-mins of its columns, the shift of a penalised problem, and what the columns lack."""
     damp = 1.0 / (1.0 + epsilon / rho_b)
@@ -138,7 +139,7 @@ def close(soft, a, b, epsilon, rho_a, rho_b, g, next_f, next_g, omega):  # type:
     return amiss(b, soft, next_g, rho_b)
 
 
-@numba.njit(fastmath=CALLER, cache=True)
+@njit(fastmath=CALLER, cache=True)
 def amiss(weights, exponents, potential, rho):  # type: ignore[no-untyped-def]
     """sum_j b_j |exp(x_j) - exp(-g_j/rho)|: what the sums b_j exp(x_j) lack."""
     total = 0.0
@@ -152,7 +153,7 @@ def amiss(weights, exponents, potential, rho):  # type: ignore[no-untyped-def]
     return total
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def adapt(relaxation, error, value, rounding):  # type: ignore[no-untyped-def]
     """:func:`equipoise.transport.sweeps.adapt` for one problem; (omega, age, reference, value, falls) in place."""
     omega, age = relaxation[0], relaxation[1] + 1.0
@@ -181,7 +182,7 @@ def adapt(relaxation, error, value, rounding):  # type: ignore[no-untyped-def]
     relaxation[0], relaxation[1], relaxation[3], relaxation[4] = fresh, 0.0, value, falls
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def conclude(soft, a, b, epsilon, rho, fields, scalars, relaxation, adaptive, error, mass):  # type: ignore[no-untyped-def]
     """The end of a sweep, from the soft-min of every column: the next g, the error, what is carried, and omega."""
     f, g, next_f, next_g = fields
@@ -196,7 +197,7 @@ def conclude(soft, a, b, epsilon, rho, fields, scalars, relaxation, adaptive, er
 # Sweeps in logarithms
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def sweep_rows(source, a, b, epsilon, rho_a, f, g, next_f, omega, buffer, work, columns, window):  # type: ignore[no-untyped-def]
     """The next f, what the rows of (f, g) lack, and the mass of its plan; `columns` gets their sums with the next f."""
     n = f.size
@@ -226,7 +227,7 @@ def sweep_rows(source, a, b, epsilon, rho_a, f, g, next_f, omega, buffer, work, 
     return error, mass
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def soft_columns(source, f, g, a, epsilon, columns, window):  # type: ignore[no-untyped-def]
     """In place, the soft-min of every column from its sum with the potential g, or anew where that failed."""
     for j in range(g.size):
@@ -236,7 +237,7 @@ def soft_columns(source, f, g, a, epsilon, columns, window):  # type: ignore[no-
             columns[j] = -epsilon * log_column_sum(source, j, f, a, 1.0 / epsilon)
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def sweeps(source, a, b, epsilon, rho, fields, scalars, relaxation, adaptive, limit, tol, window):  # type: ignore[no-untyped-def]
     """Up to `limit` iterations in place, ending where the error is no longer above `tol`."""
     f, g, next_f, next_g = fields
@@ -271,7 +272,7 @@ def chunk(run: Any, state: Any, problem: Any, limit: int, tol: float) -> Any:
     done = np.zeros(scalars.shape[:-1], dtype=np.int64)
     epsilon, rho = float(problem.epsilon), penalties(problem.rho_a, problem.rho_b)
     for k in np.ndindex(done.shape):
-        a, b = np.ascontiguousarray(problem.a[k]), np.ascontiguousarray(problem.b[k])
+        a, b = plain(problem.a[k]), plain(problem.b[k])
         member = tuple(x[k] for x in fields)
         done[k] = run(
             source_of(problem.cost, k),
@@ -292,7 +293,7 @@ def penalties(rho_a: Any, rho_b: Any) -> tuple[float, float]:
 # Sums of a plan
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def sums(source, f, g, a, b, epsilon, rows, columns, window):  # type: ignore[no-untyped-def]
     """Row and column sums of the plan."""
     buffer = np.empty((PANEL, g.size), dtype=g.dtype)
@@ -317,12 +318,12 @@ def marginals(cost: Any, f: Any, g: Any, a: Any, b: Any, epsilon: Any) -> Any:
         return NotImplemented
     rows, columns = np.empty(f.shape, dtype=f.dtype), np.empty(g.shape, dtype=np.float64)
     for k in np.ndindex(f.shape[:-1]):
-        f_k, g_k, a_k, b_k = (np.ascontiguousarray(x[k]) for x in (f, g, a, b))
+        f_k, g_k, a_k, b_k = (plain(x[k]) for x in (f, g, a, b))
         sums(source_of(cost, k), f_k, g_k, a_k, b_k, float(epsilon), rows[k], columns[k], WINDOWS[f.dtype][0])
     return rows, columns.astype(f.dtype)
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def soft_rows(source, g, b, epsilon, out, window):  # type: ignore[no-untyped-def]
     """-epsilon log sum_j b_j exp((g_j - C_ij)/epsilon) for every row, its shift carried from the row before."""
     buffer, density = np.empty((PANEL, g.size), dtype=g.dtype), np.empty_like(g)
@@ -342,6 +343,6 @@ def soft_min(cost: Any, potential: Any, weights: Any, epsilon: Any, *, axis: int
     out = np.empty((*potential.shape[:-1], n), dtype=potential.dtype)
     for k in np.ndindex(out.shape[:-1]):
         source = source_of(cost, k) if axis == -1 else transposed(source_of(cost, k))
-        there, masses = (np.ascontiguousarray(x[k]) for x in (potential, weights))
+        there, masses = (plain(x[k]) for x in (potential, weights))
         soft_rows(source, there, masses, float(epsilon), out[k], WINDOWS[potential.dtype][0])
     return out

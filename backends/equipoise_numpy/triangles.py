@@ -6,9 +6,8 @@ a row are left to a loop over rows, and those of one, two and three entries have
 
 from __future__ import annotations
 
-import numba
-
 from .apart import load, store
+from .compiled import njit
 from .exponential import CALLER
 from .levels import BUFFER, SCALE, STARTS, P, R, T, W, Y
 
@@ -18,7 +17,7 @@ ROWWISE = {"contract", "nsz"}  # sums over the entries of a row keep their order
 BLOCK = 512  # rows whose vectors stay in the first-level cache
 
 
-@numba.njit(fastmath=CALLER, cache=True)
+@njit(fastmath=CALLER, cache=True)
 def form_rows(y, p, r, begin, end, alpha, k, beta):  # type: ignore[no-untyped-def]
     for i in range(begin, end):
         old = load(p, i, P)
@@ -26,13 +25,13 @@ def form_rows(y, p, r, begin, end, alpha, k, beta):  # type: ignore[no-untyped-d
         store(p, i, k * load(r, i, R) + beta * old, P)
 
 
-@numba.njit(fastmath=CALLER, cache=True)
+@njit(fastmath=CALLER, cache=True)
 def right_sides(s, p, t, begin, end, k):  # type: ignore[no-untyped-def]
     for i in range(begin, end):
         store(s, i, load(p, i, P) - k * load(t, i, T), BUFFER)
 
 
-@numba.njit(fastmath=CALLER, cache=True)
+@njit(fastmath=CALLER, cache=True)
 def add_rows(s, p, t, begin, end):  # type: ignore[no-untyped-def]
     total = p.dtype.type(0.0)
     for i in range(begin, end):
@@ -42,7 +41,7 @@ def add_rows(s, p, t, begin, end):  # type: ignore[no-untyped-def]
     return total
 
 
-@numba.njit(fastmath=CALLER, cache=True)
+@njit(fastmath=CALLER, cache=True)
 def reduce_rows(r, t, begin, end, alpha):  # type: ignore[no-untyped-def]
     total = r.dtype.type(0.0)
     for i in range(begin, end):
@@ -52,7 +51,7 @@ def reduce_rows(r, t, begin, end, alpha):  # type: ignore[no-untyped-def]
     return total
 
 
-@numba.njit(fastmath=ROWWISE, cache=True, forceinline=True)
+@njit(fastmath=ROWWISE, cache=True, forceinline=True)
 def ascending(values, columns, x, begin, end, total):  # type: ignore[no-untyped-def]
     """`total` and the entries of a row times x, the last one last. Most rows have one, two or three."""
     count = end - begin
@@ -67,7 +66,7 @@ def ascending(values, columns, x, begin, end, total):  # type: ignore[no-untyped
     return total
 
 
-@numba.njit(fastmath=ROWWISE, cache=True, forceinline=True)
+@njit(fastmath=ROWWISE, cache=True, forceinline=True)
 def descending(values, columns, x, begin, end, total):  # type: ignore[no-untyped-def]
     """The same, the first one last."""
     count = end - begin
@@ -82,7 +81,7 @@ def descending(values, columns, x, begin, end, total):  # type: ignore[no-untype
     return total
 
 
-@numba.njit(fastmath=ROWWISE, cache=True)
+@njit(fastmath=ROWWISE, cache=True)
 def csr_back(matrix, work, alpha, k, beta):  # type: ignore[no-untyped-def]
     """Row after row from the last one on; of the rows that one waits for, the latest comes last in the sum."""
     _, _, _, starts, columns, values, _, _ = matrix
@@ -103,7 +102,7 @@ def csr_back(matrix, work, alpha, k, beta):  # type: ignore[no-untyped-def]
             store(t, i, new, T)
 
 
-@numba.njit(fastmath=ROWWISE, cache=True)
+@njit(fastmath=ROWWISE, cache=True)
 def csr_forward(matrix, work, k):  # type: ignore[no-untyped-def]
     starts, columns, values, _, _, _, _, s = matrix
     _, p, _, t = work
@@ -125,7 +124,7 @@ def csr_forward(matrix, work, k):  # type: ignore[no-untyped-def]
     return total
 
 
-@numba.njit(fastmath=ROWWISE, cache=True)
+@njit(fastmath=ROWWISE, cache=True)
 def csr_update(matrix, work, alpha, low, high):  # type: ignore[no-untyped-def]
     starts, columns, values, _, _, _, scale, _ = matrix
     _, _, r, t = work
@@ -143,7 +142,7 @@ def csr_update(matrix, work, alpha, low, high):  # type: ignore[no-untyped-def]
     return square, total
 
 
-@numba.njit(fastmath=CALLER, cache=True)
+@njit(fastmath=CALLER, cache=True)
 def scaled_entries(starts, columns, values, root, out):  # type: ignore[no-untyped-def]
     """Minus the entries of a triangle, in the coordinates in which D/omega is 1."""
     for i in range(root.size):
@@ -152,7 +151,7 @@ def scaled_entries(starts, columns, values, root, out):  # type: ignore[no-untyp
             store(out, e, load(values, e, None) * here * load(root, load(columns, e, None), None), W)
 
 
-@numba.njit(fastmath=ROWWISE, cache=True)
+@njit(fastmath=ROWWISE, cache=True)
 def solve_rows(starts, columns, values, factor, r, out):  # type: ignore[no-untyped-def]
     """(D/omega + L)^{-1} r of the matrix as it stands; `factor` is omega/D."""
     new = r.dtype.type(0.0)

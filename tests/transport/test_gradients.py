@@ -123,29 +123,41 @@ DIVERGENCES: dict[str, Callable[..., Any]] = {
 }
 
 
+SIDES = (X, Y, A, B, EPSILON)
+
+
+def diverge(penalty: Any, x: tuple[Any, ...]) -> Any:
+    *arrays, epsilon = x
+    return sinkhorn_divergence(*arrays, epsilon=epsilon, marginal_penalty=penalty, **TIGHT)
+
+
+def check_divergence(name: str, penalty: Any, gradients: Any) -> None:
+    for k, d in enumerate(directions(SIDES, False)):
+        along = tuple(d if j == k else np.zeros(np.shape(x)) for j, x in enumerate(SIDES))
+        want = difference(lambda *x: float(DIVERGENCES[name](diverge(penalty, x), np.asarray)), SIDES, along)
+        got = float((np.asarray(gradients[k]) * d).sum())
+        assert abs(got - want) < 2e-6 * (1 + abs(want)), (k, got, want)
+
+
 @pytest.mark.parametrize("penalty", [None, 0.6])
 @pytest.mark.parametrize("name", DIVERGENCES)
-class TestDivergence:
-    at = (X, Y, A, B, EPSILON)
+def test_divergence_torch(name: str, penalty: Any) -> None:
+    at = [torch.tensor(x, requires_grad=True) for x in SIDES]
+    quantity = DIVERGENCES[name](diverge(penalty, tuple(at)), torch.tensor)
+    check_divergence(name, penalty, torch.autograd.grad(quantity, at))
 
-    def run(self, name: str, penalty: Any, of: Any, x: tuple[Any, ...]) -> Any:
-        *arrays, epsilon = x
-        return DIVERGENCES[name](sinkhorn_divergence(*arrays, epsilon=epsilon, marginal_penalty=penalty, **TIGHT), of)
 
-    def check(self, name: str, penalty: Any, gradients: Any) -> None:
-        for k, d in enumerate(directions(self.at, False)):
-            along = tuple(d if j == k else np.zeros(np.shape(x)) for j, x in enumerate(self.at))
-            want = difference(lambda *x: float(self.run(name, penalty, np.asarray, x)), self.at, along)
-            got = float((np.asarray(gradients[k]) * d).sum())
-            assert abs(got - want) < 2e-6 * (1 + abs(want)), (k, got, want)
+@pytest.mark.parametrize("penalty", [None, 0.6])
+def test_divergence_jax_under_jit(penalty: Any) -> None:
+    """Both quantities of one divergence, which is compiled once."""
 
-    def test_torch(self, name: str, penalty: Any) -> None:
-        at = [torch.tensor(x, requires_grad=True) for x in self.at]
-        self.check(name, penalty, torch.autograd.grad(self.run(name, penalty, torch.tensor, tuple(at)), at))
+    def quantities(*x: Any) -> Any:
+        result = diverge(penalty, x)
+        return jnp.stack([quantity(result, jnp.array) for quantity in DIVERGENCES.values()])
 
-    def test_jax(self, name: str, penalty: Any) -> None:
-        grad = jax.jit(jax.grad(lambda *x: self.run(name, penalty, jnp.array, x), argnums=(0, 1, 2, 3, 4)))
-        self.check(name, penalty, grad(*map(jnp.array, self.at)))
+    rows = jax.jit(jax.jacrev(quantities, argnums=(0, 1, 2, 3, 4)))(*map(jnp.array, SIDES))
+    for k, name in enumerate(DIVERGENCES):
+        check_divergence(name, penalty, [row[k] for row in rows])
 
 
 class TestSecondDerivatives:
