@@ -12,6 +12,7 @@ transport cost to the inputs is least, and a sweep of the weights turns one digi
 # scikit-learn's digits have 8 x 8 pixels. Sixteen threes are drawn a bit finer, each at a random place on a sheet of
 # 24 x 24 pixels. As histograms on these pixels they have a total of 1.
 
+# sphinx_gallery_thumbnail_number = 2
 import matplotlib.pyplot as plt
 import numpy as np
 from scipy.ndimage import zoom

@@ -72,7 +72,7 @@ for name, result in counted.items():
 figure, (left, right) = plt.subplots(1, 2, figsize=(9.6, 4.4), sharey=True, layout="constrained")
 eq.plot.convergence(*counted.values(), labels=list(counted), tol=1e-10, ax=left)
 eq.plot.convergence(*timed.values(), against="seconds", tol=1e-10, ax=right)
-left.set(xscale="log", xlim=(0.8, None), ylim=(1e-13, 4))
+left.set(xscale="log", xlim=(0.5, None), ylim=(1e-13, 4))
 right.set(xscale="log", xlim=(2e-4, None), ylabel="")
 right.get_legend().remove()
 plt.show()

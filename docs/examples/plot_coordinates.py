@@ -16,6 +16,7 @@ they say, and at how accurate the solvers are that use a sketch only to get star
 # two land where a column of A sits alone, and that coordinate is wrong by exactly 1/sqrt(k). Dense sketches mix
 # everything, and errors of coordinates are as small as those of a mean.
 
+# sphinx_gallery_thumbnail_number = 2
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -44,7 +45,8 @@ axes[0].set_ylabel("error, times sqrt(m)")
 # More rows do not help CountSketch
 # ---------------------------------
 # Times sqrt(m) its error is sqrt(d/2), whatever m is: relative to what dense sketches allow it grows with the number of
-# columns. The dotted line is what dense sketches promise, sqrt(2 ln(2d/delta)).
+# columns. Lines are medians over 20 sketches, bands hold the middle half of them. The dotted line is what dense
+# sketches promise, sqrt(2 ln(2d/delta)).
 
 figure, ax = plt.subplots(figsize=(7, 4.6), layout="constrained")
 eq.plot.sketch_comparison(ax=ax)

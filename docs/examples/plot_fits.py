@@ -45,9 +45,9 @@ with warnings.catch_warnings():
         )
 
 figure, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
-eq.plot.fit(fits, ax=axes[0])
+eq.plot.fit(fits, ax=axes[0]).legend(frameon=False, fontsize="small", loc="center right", bbox_to_anchor=(1, 0.42))
 eq.plot.spectrum(fits["qeq 0.5"], lambda v: H @ v, ax=axes[1])
-axes[1].set_title("of qeq, which stalled")
+axes[1].set_title("of qeq 0.5, which stalled", loc="left")
 
 # %%
 # Even the fit that stalled leaves a fraction of the condition number, and that is what a solver asks for.

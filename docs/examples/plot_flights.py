@@ -16,6 +16,7 @@ blocks of a file that is never in memory as a whole.
 # at the other airports months and weekdays have columns of their own. What is missing is counted: flights that never
 # arrived have no delay and stay out.
 
+# sphinx_gallery_thumbnail_number = 2
 import time
 
 import matplotlib.pyplot as plt
@@ -93,10 +94,12 @@ for ax, group in zip(axes, ("carrier", "hour"), strict=True):
     if group == "carrier":
         only.sort(key=lambda k: result.x[k])
     eq.plot.coordinates(result, full.x, names=labels, only=only, ascending=False, ax=ax)
-    ax.bar(range(len(only)), 2 * ordinary[only], 0.7, full.x[only] - ordinary[only], color="0.5", alpha=0.3, zorder=0)
+    scatter = {"color": "0.5", "alpha": 0.3, "zorder": 0, "label": "scatter of the flights"}
+    ax.bar(range(len(only)), 2 * ordinary[only], 0.7, full.x[only] - ordinary[only], **scatter)
     ax.set_title(f"by {group}", loc="left")
 axes[0].set(ylabel="minutes", ylim=(-30, 50))
-axes[1].set(ylabel="")
+axes[0].legend(frameon=False, loc="upper left")
+axes[1].set(xlabel="planned hour of departure", ylabel="")
 axes[1].legend().remove()
 
 # %%
@@ -132,12 +135,13 @@ for m in rows:
     small = eq.sketch.lstsq(A, b, method="sketch_solve", sketch_rows=m, rng=1)
     for k, name in enumerate(some):
         at = names.index(name)
-        ax.errorbar(m * 1.06 ** (k - 1), small.x[at], small.coordinate_bound()[at], fmt="o", color=f"C{k}")
+        ax.errorbar(m * 1.06 ** (k - 1), small.x[at], small.coordinate_bound()[at], fmt="os^"[k], color=f"C{k}")
 for k, name in enumerate(some):
-    ax.axhline(full.x[names.index(name)], color=f"C{k}", linewidth=1, label=name)
+    style = {"color": f"C{k}", "linestyle": ("-", "-.", "--")[k], "linewidth": 1}
+    ax.axhline(full.x[names.index(name)], marker="os^"[k], markevery=[], label=name, **style)
 ax.set_xscale("log")
 ax.set_xticks(rows, [f"{m:,}" for m in rows])
 ax.minorticks_off()
 ax.set(xlabel="rows of the sketch", ylabel="minutes")
-ax.legend(frameon=False, loc="upper right")
+ax.legend(frameon=False, loc="lower right")
 plt.show()

@@ -67,7 +67,7 @@ figure, axes = plt.subplots(2, 3, figsize=(9.6, 6.4), layout="constrained")
 for ax, t in zip(axes.flat, shown, strict=True):
     field = result.x[round(t * steps)]
     image = ax.imshow(field, origin="lower", extent=(0, 1, 0, 1), cmap="inferno", vmin=0)
-    figure.colorbar(image, ax=ax, shrink=0.85)
+    figure.colorbar(image, ax=ax, shrink=0.85, label="temperature" if ax in axes[:, -1] else "")
     ax.set_title(f"t = {t:g}, conductivity {conductivity(t):.2g}", loc="left", fontsize="medium")
     ax.set(xticks=(), yticks=())
 
@@ -116,7 +116,7 @@ for name, done in marches.items():
 # What ChebCB has learned
 # -----------------------
 # It predicts the steps for every conductivity and factor: the model of the operator at hand plus a polynomial in the
-# context. The line follows the least prediction, the dots are the factors that were played.
+# context, which is the conductivity. The line follows the least prediction, the dots are the factors that were played.
 
 
 def operator(kappa):
@@ -125,7 +125,10 @@ def operator(kappa):
 
 figure, ax = plt.subplots(figsize=(8, 4.4), layout="constrained")
 eq.plot.policy(policies["ChebCB"], operator=operator, ax=ax)
-ax.plot(marches["ChebCB"].context, marches["ChebCB"].omega, ".", color="C3", markersize=4, alpha=0.6)
+played = {"color": "white", "markersize": 3.5, "markeredgecolor": "black", "markeredgewidth": 0.5, "label": "played"}
+ax.plot(marches["ChebCB"].context, marches["ChebCB"].omega, "o", **played)
+ax.set_xlabel("conductivity")
+ax.legend(loc="lower right")
 
 # %%
 # Relaxation alone

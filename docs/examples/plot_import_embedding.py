@@ -14,6 +14,7 @@ quasimetric of Wang and Isola (2022). One pair of modules in five is held out, a
 # The graph is read from the running interpreter, so that other versions of Python give slightly different numbers. The
 # distance from i to j is the least number of imports that lead there, infinite if none do.
 
+# sphinx_gallery_thumbnail_number = 3
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -129,6 +130,6 @@ for ax, start, end, title in ((axes[0], u, v, "logging to re"), (axes[1], v, u, 
     eq.plot.intervals(start, end, components=8, ax=ax)
     given = D[tuple(modules.index(name) for name in title.split(" to "))]
     ax.set_title(
-        f"{title}: {eq.quasimetric.iqe(start, end, components=8, reduction='sum'):.2f}, given {given:g}", pad=24
+        f"{title}: {eq.quasimetric.iqe(start, end, components=8, reduction='sum'):.2f}, given {given:g}", loc="left"
     )
 plt.show()

@@ -121,8 +121,11 @@ ax.scatter(*place.T, s=8 + 2 * degree, c=np.log(x), cmap="viridis", zorder=2)
 for i in range(n):
     turn = np.degrees(angle[i])
     flipped = 90 < turn < 270
-    style = {"ha": "right" if flipped else "left", "va": "center", "rotation": turn - 180 * flipped, "fontsize": 6.5}
-    out = place[i] * (1 + (0.012 + 0.0008 * degree[i]) / radius[i]) if i != root else place[i]
+    inside = any(radius[j] - radius[i] < 0.06 and len(children[i]) == 1 for j in children[i])  # right behind it
+    side = "right" if flipped != inside else "left"
+    style = {"ha": side, "va": "center", "rotation": turn - 180 * flipped, "fontsize": 6.5}
+    off = (-1 if inside else 1) * (0.012 + 0.0004 * degree[i])
+    out = place[i] * (1 + off / radius[i]) if i != root else place[i]
     ax.text(*out, modules[i], rotation_mode="anchor", fontweight="bold" if degree[i] > 25 else "normal", **style)
 ax.set_axis_off()
 ax.set_aspect("equal")
@@ -165,5 +168,5 @@ for k, c in enumerate((0.01, 0.1, 1.0)):
     model.remove()
     line.set(color=f"C{k}", label=f"leak {c:g}")
     young.set(color=f"C{k}", label=None)
-axes[1].legend(frameon=False)
+axes[1].legend(frameon=False, loc="upper center", bbox_to_anchor=(0.63, 1))
 plt.show()

@@ -88,8 +88,10 @@ for ax, group in zip(axes, ("carrier ", "hour "), strict=True):
     ax.set_xticks(range(len(only)), [short.get(name, name) for name in told], rotation=90)
     ax.axhline(0, color="0.5", linewidth=0.8)
     ax.grid(axis="y", alpha=0.5)
+    ax.set_axisbelow(True)
     ax.set_title(f"by {group}", loc="left")
 axes[0].set_ylabel("logarithm of the odds")
+axes[1].set_xlabel("planned hour of departure")
 
 # %%
 # How the gain grows

@@ -144,6 +144,7 @@ wait = np.repeat(cost, np.round(moved).astype(int))
 axes[1].hist(wait, bins=np.arange(0, 54, 3), color="C0", edgecolor="white")
 axes[1].set(xlabel="hours lost", ylabel="passengers")
 axes[1].grid(axis="y", alpha=0.5)
+axes[1].set_axisbelow(True)
 
 # %%
 # To check a price, add a seat. The value falls by what was said, as long as the same flights stay full. The start is

@@ -14,6 +14,7 @@ Some 300 places become points, by which all costs between them can be told, and 
 # ``1 + (slope / 0.015)^2`` times that if it leads up; six steps on even ground cost 1. Costs between all places of a
 # coarse grid are exact, by Dijkstra's method.
 
+# sphinx_gallery_thumbnail_number = 2
 import time
 import warnings
 
@@ -83,13 +84,16 @@ row, column = np.argmin(np.abs(down - 44)), np.argmin(np.abs(right - 66))
 here = row * right.size + column
 exact = {"from": far[here], "to": costs(ways.T.tocsr(), places[here])[0]}
 fitted = {"from": d[here], "to": d[:, here]}
-levels = np.arange(2, d.max(), 2)
-figure, axes = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
+levels = np.arange(2, d.max(), 2)  # every fourth has its number
+figure, axes = plt.subplots(1, 2, figsize=(11, 4.4), layout="constrained")
 for ax, name in zip(axes, exact, strict=True):
     ax.imshow(heights, cmap="gray", vmin=heights.min() - np.ptp(heights))
     ax.contour(exact[name].reshape(heights.shape), levels=levels, colors="C0", linewidths=0.8)
     lines = ax.contour(right, down, fitted[name].reshape(down.size, -1), levels=levels, colors="C3", linewidths=1.4)
-    ax.clabel(lines, fontsize="small")
+    ax.clabel(lines, levels[1::4], fontsize="small")
     ax.plot(right[column], down[row], "o", color="C3")
     ax.set(xticks=(), yticks=(), title=f"{name} the dot")
+for colour, width, told in (("C0", 0.8, "exact"), ("C3", 1.4, "by the points")):
+    axes[0].plot([], [], color=colour, linewidth=width, label=told)
+figure.legend(loc="outside lower center", ncols=2, frameon=False)
 plt.show()

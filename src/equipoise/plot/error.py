@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..result import History, Outcome
-from .shared import new_or_given, on_host
+from .shared import dashed, legend, new_or_given, on_host
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -91,7 +91,8 @@ def convergence(
     for k, history in enumerate(histories):
         seen = np.isfinite(history.error)  # rows that a compiled loop did not reach are NaN
         x, drawn = getattr(history, AGAINST[against])[seen], getattr(history, what)[seen]
-        (line,) = ax.plot(x, drawn, marker="." if len(x) < 40 else "", label=labels[k] if labels else None)
+        style: dict[str, Any] = {"marker": "." if len(x) < 40 else "", "linestyle": dashed(k)}
+        (line,) = ax.plot(x, drawn, label=labels[k] if labels else None, **style)
         at = restarts(history.error[seen], results[k])
         if at:
             ax.plot(x[at], drawn[at], "|", color=line.get_color(), markersize=9)
@@ -102,7 +103,7 @@ def convergence(
     ax.set_ylabel(what)
     ax.grid(alpha=0.5)
     if labels or tol is not None:
-        ax.legend(frameon=False)
+        legend(ax)
     return ax
 
 

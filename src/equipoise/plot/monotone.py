@@ -12,7 +12,7 @@ import numpy as np
 from ..arrays import library
 from ..monotone import LogisticGradient, Restart, halpern, halpern_vr, matrix_game
 from ..result import ConvergenceWarning
-from .shared import new_or_given, on_host, plain_numbers
+from .shared import dashed, legend, new_or_given, on_host, plain_numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,7 +24,6 @@ Floats = np.ndarray[Any, np.dtype[np.float64]]
 GROWTH = 1.25  # of the steps from one run to the next, so that all runs together cost five times the last one
 CHECK = 40  # steps between two looks, as in matrix_game
 SIZES = (250, 1000, 4000, 16_000)
-DASHES = ("-", "--", "-.", ":")
 HEIGHT = 0.5 * math.sqrt(3.0)  # of the triangle
 FACTORS = (0.8, 0.5)  # of the deterministic restarts, of which the better one counts
 
@@ -93,11 +92,13 @@ def gap(A: Any, *, tol: float | None = None, max_steps: int = 100_000, ax: Axes 
     ax.set_yscale("symlog", linthresh=linear)
     ax.set_xscale("log")
     plain_numbers(ax.xaxis)
-    thinned(ax.yaxis, linear, max(float(upper[0]) - value, value - float(lower[0]), linear))
+    reach = max(float(upper[0]) - value, value - float(lower[0]), linear)
+    thinned(ax.yaxis, linear, reach)
+    ax.set_ylim(-3.0 * reach, 3.0 * reach)  # a margin on this scale
     ax.set_xlabel("steps")
     ax.set_ylabel("bound minus value")
     ax.grid(alpha=0.5)
-    ax.legend(frameon=False, loc="center left", bbox_to_anchor=(0.01, 0.7))
+    legend(ax, loc="center left", bbox_to_anchor=(0.01, 0.7), frameon=False)
     return ax
 
 
@@ -190,7 +191,7 @@ def simplex(
     for k, path in enumerate(points):
         label = labels[k] if labels else None
         x, y = (path @ corners).T
-        (line,) = ax.plot(x, y, linestyle=DASHES[k % 4], linewidth=1.2, label=label)
+        (line,) = ax.plot(x, y, linestyle=dashed(k), linewidth=1.2, label=label)
         ax.plot(x[0], y[0], "o", color=line.get_color(), markerfacecolor="none", markersize=7)
         ax.plot(x[-1], y[-1], "o", color=line.get_color(), markersize=5)
     for corner, name, side, height in zip(corners, names, ("right", "left", "center"), (-1, -1, 1), strict=True):
@@ -199,7 +200,7 @@ def simplex(
     ax.set_aspect("equal")
     ax.set_axis_off()
     if labels:
-        ax.legend(frameon=False, loc="upper left")
+        legend(ax, loc="upper left")
     return ax
 
 
@@ -278,7 +279,7 @@ def scaling(
     for k, (name, mark) in enumerate((("halpern_vr", "o"), ("with batch and refreshes as published", "s"))):
         middle = np.median(gains[:, k], axis=1)
         reach = np.abs(np.stack([gains[:, k].min(axis=1), gains[:, k].max(axis=1)]) - middle)
-        (line,) = ax.plot(sizes, middle, marker=mark, linestyle=DASHES[k], markersize=5, label=name)
+        (line,) = ax.plot(sizes, middle, marker=mark, linestyle=dashed(k), markersize=5, label=name)
         ax.vlines(sizes, middle - reach[0], middle + reach[1], color=line.get_color(), linewidth=1)
     n = np.geomspace(sizes[0], sizes[-1], 50)
     ax.plot(n, np.sqrt(n), color="0.5", linestyle=":", linewidth=1.2, label="sqrt(n)")
@@ -292,7 +293,7 @@ def scaling(
     ax.set_xlabel("components n")
     ax.set_ylabel("gain in oracle calls")
     ax.grid(alpha=0.5)
-    ax.legend(frameon=False, loc="upper left")
+    legend(ax, loc="upper left")
     return ax
 
 

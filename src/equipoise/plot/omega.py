@@ -13,7 +13,7 @@ from ..linear import SSOR, cg, optimal_omega, predicted_steps, sor
 from ..operators import as_operator
 from ..record import leaves
 from ..result import ConvergenceWarning
-from .shared import new_or_given, on_host, plain_numbers
+from .shared import legend, new_or_given, on_host, plain_numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -103,7 +103,7 @@ def omega_curve(
     ax.set_xlabel("omega")
     ax.set_ylabel("sweeps" if solver == "sor" else "steps")
     ax.grid(alpha=0.5)
-    ax.legend(frameon=False)
+    legend(ax)
     return ax
 
 

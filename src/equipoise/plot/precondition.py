@@ -13,7 +13,7 @@ from ..precondition import HessianFit, MinimizeResult, Preconditioner
 from ..precondition.kinds import shape_of
 from ..record import leaves
 from .error import history_of
-from .shared import new_or_given, on_host
+from .shared import dashed, legend, new_or_given, on_host
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -66,8 +66,8 @@ def fit(fit: Any, *, ax: Axes | None = None) -> Axes:
     histories = {name: history_of(k, one, "steps") for k, (name, one) in enumerate(fits.items())}
 
     ax = new_or_given(ax)
-    for name, history in histories.items():
-        line = drawn(ax, name, history.step, history.error)
+    for k, (name, history) in enumerate(histories.items()):
+        line = drawn(ax, name, history.step, history.error, dashed(k))
         if not bool(on_host(fits[name].converged)):
             marked(ax, line)
     ax.set_yscale("log")
@@ -218,8 +218,8 @@ def optimizer(result: Any, *, against: str = "steps", ax: Axes | None = None) ->
     }
 
     ax = new_or_given(ax)
-    for name, (x, y) in runs.items():
-        line = drawn(ax, name, x, y)
+    for k, (name, (x, y)) in enumerate(runs.items()):
+        line = drawn(ax, name, x, y, dashed(k))
         if results[0] and not bool(on_host(given[name].converged)):
             marked(ax, line)
     if all(np.all(y[np.isfinite(y)] > 0) for _, y in runs.values()):
@@ -299,10 +299,11 @@ def condition(found: Floats) -> str:
 # How
 
 
-def drawn(ax: Axes, name: str, x: Any, y: Any) -> Any:
+def drawn(ax: Axes, name: str, x: Any, y: Any, style: str) -> Any:
     """A line through what is finite: rows that a compiled loop did not reach are NaN."""
     seen = np.isfinite(y)
-    (line,) = ax.plot(x[seen], y[seen], marker="." if np.sum(seen) < DOTS else "", linewidth=1.3, label=name or None)
+    marker = "." if np.sum(seen) < DOTS else ""
+    (line,) = ax.plot(x[seen], y[seen], style, marker=marker, linewidth=1.3, label=name or None)
     return line
 
 
@@ -314,7 +315,9 @@ def marked(ax: Axes, line: Any) -> None:
 
 
 def finished(ax: Axes, *, named_by_user: bool) -> None:
-    """A grid, and a legend where there are names."""
+    """A grid, a legend where there are names, and ticks at whole steps, few enough for numbers of five digits."""
+    if ax.get_xscale() == "linear":
+        ax.locator_params(axis="x", nbins=6, integer=ax.get_xlabel() != "seconds")
     ax.grid(alpha=0.5)
     if named_by_user:
-        ax.legend(frameon=False)
+        legend(ax)

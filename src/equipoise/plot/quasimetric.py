@@ -101,6 +101,8 @@ def distances(embedding: Any, D: Any, *, joined: int = 60, ax: Axes | None = Non
     ax.set_xlabel("given distance")
     ax.set_ylabel("fitted distance")
     scale(ax, most, float(y.max()))
+    if np.all(values == np.round(values)):
+        ax.locator_params(axis="x", integer=True)  # counts have whole ticks
     band(ax, edge, wide, bool(known.all()))
     return ax
 

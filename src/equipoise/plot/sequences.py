@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .shared import pyplot
+from .shared import legend, pyplot
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,6 +18,7 @@ __all__ = ["sequence"]
 
 FAR = 2.5  # fixed factors that take more than this many times the best one's steps run off the picture
 FEW = 60  # systems; of more, single dots are small
+MARKS = "osD^vPX*"
 
 
 def sequence(
@@ -81,7 +82,7 @@ def sequence(
         if given or panel == panels[-1]:
             ax.set_xlabel("system")
         if (panel == "total" or len(panels) == 1) and ax.get_legend_handles_labels()[0]:
-            ax.legend(frameon=False)
+            legend(ax)
     return drawn
 
 
@@ -117,7 +118,7 @@ def draw_total(ax: Axes, results: Any, labels: Any, regret: Any) -> None:
         ax.plot(known, color="0.5", linestyle=":", linewidth=1.5, label="best for each")
         top = max(top, min(int(np.max(regret.total)), FAR * int(best[-1])))
     for k, result in enumerate(results):
-        ax.plot(np.cumsum(result.steps), label=name(labels, k))
+        ax.plot(np.cumsum(result.steps), label=name(labels, k), **marks(k, len(result.steps)))
     ax.set_ylim(0, 1.04 * max(top, 1))
     ax.set_ylabel("steps so far")
 
@@ -133,6 +134,11 @@ def name(labels: Sequence[str] | None, k: int) -> str | None:
 def dots(values: Any) -> dict[str, Any]:
     """Single systems are dots; neighbours need not be like each other, so no line leads from one to the next."""
     return {"linestyle": "", "marker": ".", "markersize": 6 if len(values) <= FEW else 3}
+
+
+def marks(k: int, count: int) -> dict[str, Any]:
+    """A few marks on the k-th line, so that many lines can be told apart without their colours."""
+    return {"marker": MARKS[k % len(MARKS)], "markersize": 4, "markevery": max(1, count // 8)}
 
 
 def stacked(count: int) -> tuple[Axes, ...]:

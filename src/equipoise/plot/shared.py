@@ -1,4 +1,4 @@
-"""What the pictures share: where they are drawn, numbers that a picture can be made of, and colours."""
+"""What the pictures share: where they are drawn, numbers that a picture can be made of, colours, dashes and legends."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from ..record import map_arrays
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["new_or_given", "on_host", "plain_numbers", "poles", "pyplot", "shades"]
+__all__ = ["dashed", "legend", "new_or_given", "on_host", "plain_numbers", "poles", "pyplot", "shades"]
+
+DASHES = ("-", "--", "-.", ":")
 
 
 def pyplot() -> Any:
@@ -49,6 +51,16 @@ def poles(ax: Axes) -> Any:
     from matplotlib.colors import LinearSegmentedColormap, to_rgb
 
     return LinearSegmentedColormap.from_list("poles", [to_rgb("C0"), to_rgb(ax.get_facecolor()), to_rgb("C1")])
+
+
+def dashed(k: int) -> str:
+    """How the k-th of several lines is dashed, so that they can be told apart without their colours."""
+    return DASHES[k % len(DASHES)]
+
+
+def legend(ax: Axes, **place: Any) -> None:
+    """Without a frame, on paper that lets a little of what it covers through: names stay legible over lines."""
+    ax.legend(edgecolor="none", framealpha=0.8, **place)
 
 
 def plain_numbers(axis: Any) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..sketch import lstsq, sketch_operator
-from .shared import new_or_given, on_host
+from .shared import dashed, legend, new_or_given, on_host
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -114,7 +114,7 @@ def coordinates(
         ax.set_xlabel("coordinates in ascending order" if ascending else "coordinates")
     ax.set_ylabel("x")
     ax.grid(axis="y", alpha=0.5)
-    ax.legend(frameon=False, loc="upper left")
+    legend(ax, loc="upper left")
     return ax
 
 
@@ -173,9 +173,9 @@ def sketch_comparison(
     errors = [np.array([bad_errors(kind, d, seeds) for d in sizes]) for kind in kinds]
 
     ax = new_or_given(ax)
-    for kind, error in zip(kinds, errors, strict=True):
+    for k, (kind, error) in enumerate(zip(kinds, errors, strict=True)):
         name = kind if isinstance(kind, str) else f"{kind[0]}, s = {kind[1]}"
-        (line,) = ax.plot(sizes, np.median(error, axis=1), marker=".", label=name)
+        (line,) = ax.plot(sizes, np.median(error, axis=1), linestyle=dashed(k), marker=".", label=name)
         low, high = np.quantile(error, [0.25, 0.75], axis=1)
         ax.fill_between(sizes, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
     d = np.geomspace(sizes[0], sizes[-1], 100)
@@ -189,7 +189,7 @@ def sketch_comparison(
     ax.set_xlabel("columns d")
     ax.set_ylabel("largest error of a coordinate, times sqrt(m)")
     ax.grid(alpha=0.5)
-    ax.legend(frameon=False)
+    legend(ax)
     return ax
 
 
@@ -274,7 +274,10 @@ def backward_error(
     errors = np.array([errors_of(methods, problem(kappa, shape, residual, rng)) for kappa in kappas])
 
     ax = new_or_given(ax)
-    lines = [ax.plot(kappas, error, marker=".", label=name)[0] for name, error in zip(methods, errors.T, strict=True)]
+    lines = [
+        ax.plot(kappas, error, linestyle=dashed(k), marker=".", label=name)[0]
+        for k, (name, error) in enumerate(zip(methods, errors.T, strict=True))
+    ]
     ax.axhline(0.5 * np.finfo(float).eps, color="0.5", linestyle="--", linewidth=1, label="unit roundoff")
     for line, error in zip(lines, errors.T, strict=True):
         seen = np.flatnonzero(np.isfinite(error))
@@ -285,7 +288,7 @@ def backward_error(
     ax.set_xlabel("condition number of A")
     ax.set_ylabel("backward error")
     ax.grid(alpha=0.5)
-    ax.legend(frameon=False)
+    legend(ax)
     return ax
 
 

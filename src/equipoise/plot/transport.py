@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..arrays import library
-from .shared import new_or_given, on_host, shades
+from .shared import legend, new_or_given, on_host, shades
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -135,9 +135,9 @@ def matching(x: Any, y: Any, result: TransportResult[Any], *, threshold: float =
     threads = np.stack([x[i], y[j]], axis=1)
     ax.add_collection(LineCollection(list(threads), colors="0.5", alpha=np.minimum(1.0, share[i, j]), linewidths=0.8))
     ax.scatter(x[:, 0], x[:, 1], s=14, color="C0", label="source", zorder=2)
-    ax.scatter(y[:, 0], y[:, 1], s=14, color="C1", label="target", zorder=2)
+    ax.scatter(y[:, 0], y[:, 1], s=18, color="C1", marker="s", label="target", zorder=2)
     ax.set_aspect("equal")
-    ax.legend(frameon=False)
+    legend(ax)
     return ax
 
 
