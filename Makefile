@@ -21,7 +21,7 @@ $(VENV)/.extra-%: pyproject.toml constraints.txt | $(PY)
 	@touch $@
 
 demo: $(VENV)/.extra-demo $(if $(filter-out numpy,$(BACKEND)),$(VENV)/.extra-$(BACKEND))
-	$(PY) -m equipoise demo --backend $(BACKEND) --output report
+	$(ONE_THREAD) $(PY) -m equipoise demo --backend $(BACKEND) --output report
 
 test: lint types pytest
 

@@ -14,9 +14,9 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
 
-LOADED = {"audio", "embed", "iframe", "img", "input", "script", "source", "track", "video"}
+LOADED = {"audio", "embed", "iframe", "img", "input", "object", "script", "source", "track", "video"}
 LOADED_LINKS = {"stylesheet", "icon", "preload", "modulepreload", "manifest"}
-IN_STYLES = re.compile(r"""(?:url\(|@import)\s*["']?([^"')\s]+)""")
+IN_STYLES = re.compile(r"""(?:@import\s+(?:url\()?|url\()\s*["']?([^"')\s]+)""")
 HOST = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)+")
 
 
@@ -27,19 +27,31 @@ class Page(HTMLParser):
         super().__init__()
         self.anchors: set[str] = set()
         self.links: list[tuple[str, bool]] = []
+        self.in_style = False
         self.feed(path.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         given = {name: value for name, value in attributes if value is not None}
         self.anchors.update(given[name] for name in ("id", "name") if name in given)
-        loaded = tag in LOADED or (tag == "link" and given.get("rel", "") in LOADED_LINKS)
+        self.in_style = tag == "style"
+        loaded = tag in LOADED or (tag == "link" and bool(LOADED_LINKS & set(given.get("rel", "").lower().split())))
         self.links += [(given[name], loaded) for name in ("href", "src", "data", "poster") if name in given]
         self.links += [(part.split()[0], True) for part in given.get("srcset", "").split(",") if part.strip()]
+        self.links += [(address, True) for address in IN_STYLES.findall(given.get("style", ""))]
+
+    def handle_data(self, data: str) -> None:
+        if self.in_style:
+            self.links += [(address, True) for address in IN_STYLES.findall(data)]
+
+    def handle_endtag(self, tag: str) -> None:
+        self.in_style = False
 
 
 def problems(folder: Path, external: set[str]) -> Iterator[str]:
     """A line for each thing that is wrong; addresses outside the site are added to `external`."""
     paths = [path for path in sorted(folder.rglob("*.html")) if "_static" not in path.relative_to(folder).parts]
+    if not paths:
+        yield f"{folder}: there are no pages"
     pages = {path.resolve(): Page(path) for path in paths}
     for path, page in pages.items():
         for address, loaded in dict.fromkeys(page.links):
@@ -54,7 +66,10 @@ def problems(folder: Path, external: set[str]) -> Iterator[str]:
 
 def look(address: str, loaded: bool, path: Path, pages: dict[Path, Page], external: set[str]) -> str:
     """What is wrong with a link of the page `path`, or nothing."""
-    parts = urlsplit(address)
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return "is not well formed"
     if parts.scheme in ("data", "mailto", "javascript"):
         return ""
     if parts.scheme or parts.netloc:

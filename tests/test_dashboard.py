@@ -251,6 +251,12 @@ def test_compare_says_by_its_code_whether_something_got_worse(
     assert (RATIO in capsys.readouterr().out) == (code == 1 or now == [0.5])
 
 
+def test_a_comparison_of_nothing_is_no_success(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    Bench(monkeypatch, [math.nan], [None])
+    assert main(["--compare", "base"]) == 2
+    assert "none of these ratios is a number on either side" in capsys.readouterr().err
+
+
 def test_compare_tells_name_figures_and_factor(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     Bench(monkeypatch, [0.25], [0.3])
     main(["--compare", "base"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -51,6 +52,24 @@ def test_a_class_may_print_itself() -> None:
     assert Own(1.0)._repr_html_() == "<b>mine</b>"  # type: ignore[attr-defined]
 
 
+def test_notebooks_show_what_a_class_says_of_itself_and_hide_what_it_hides() -> None:
+    @record
+    class Told:
+        x: Any
+        secret: Any = dataclasses.field(repr=False)
+
+    @record
+    class Own:
+        x: Any
+
+        def __repr__(self) -> str:
+            return "mine"
+
+    assert "secret" not in repr(Told(1, 2))
+    assert "secret" not in Told(1, 2)._repr_html_()  # type: ignore[attr-defined]
+    assert not hasattr(Own(1), "_repr_html_")
+
+
 @pytest.mark.parametrize(
     ("x", "text"),
     [
@@ -61,6 +80,8 @@ def test_a_class_may_print_itself() -> None:
         (np.float64(0.5), "0.5"),
         (np.float32(1 / 3), "0.333333"),
         (np.int32(7), "7"),
+        (torch.zeros((), device="meta"), "traced"),
+        ("s" * 70, "'" + 57 * "s" + "...'"),
         (None, "None"),
         ("sum", "'sum'"),
         ({"a": 1}, "dict of 1"),
@@ -111,6 +132,32 @@ class TestResults:
         assert "<table>" in seen[1]
         assert "CONVERGED" in repr(result)
         assert "'here'" in repr(jax.tree.map(lambda x: "here", result))
+
+    def test_what_tools_make_of_a_result_prints_too(self) -> None:
+        costs = jnp.stack([jnp.asarray(COST), jnp.zeros((4, 5))])
+        result = eq.transport.sinkhorn(costs, epsilon=0.5)
+        assert "traced" in repr(jax.tree.map(jnp.zeros_like, result))  # no status has the code 0
+        assert "<table>" in jax.tree.map(lambda x: None, result)._repr_html_()
+        assert "<table>" in jax.tree.map(np.shape, result)._repr_html_()
+        none = eq.map_arrays(lambda x: x[:0], result)
+        assert "all 0 CONVERGED" in none._repr_html_()
+
+    def test_a_member_of_a_batch_is_a_result(self) -> None:
+        batch = eq.transport.sinkhorn(np.stack([COST, np.zeros((4, 5))]), epsilon=0.5)
+        member = eq.map_arrays(lambda x: x[0] if x.ndim else x, batch)  # numpy gives scalars
+        assert repr(member).endswith(f"steps {batch.steps[0]}, CONVERGED)")
+        assert member.status is eq.Status.CONVERGED
+        assert member.converged is True
+
+    def test_under_torch_vmap(self) -> None:
+        seen: list[str] = []
+
+        def look(x: torch.Tensor) -> torch.Tensor:
+            seen.append(repr(Pair(x, x.sum())))
+            return x
+
+        torch.func.vmap(look)(torch.zeros(3, 2))
+        assert seen == ["Pair(first=float32 (2,), second=traced, name='pair')"]
 
     def test_every_family_prints_in_a_line_and_a_table(self) -> None:
         rng = np.random.default_rng(0)

@@ -56,6 +56,16 @@ def test_errors_of_the_users_own_function_get_no_note() -> None:
     assert notes(lambda: eq.precondition.fit_hessian(hvp, np.ones(3))) == []
 
 
+def test_other_packages_get_no_note() -> None:
+    @eq.record
+    class Mine:
+        x: Any
+
+    Mine.__module__ = "mylib.linear"
+
+    assert notes(lambda: Mine()) == []  # type: ignore[call-arg]
+
+
 def test_the_built_page_is_named_where_there_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guide, "_DOCS", tmp_path)
     assert guide.page_of("equipoise.sketch.lstsq") == "docs/families/sketch.md"

@@ -156,6 +156,7 @@ def worktree(commit: str) -> Iterator[Path]:
     """The files of `commit` in a folder of their own, for as long as they are needed."""
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder).resolve() / "tree"
+        git("worktree", "prune")  # of runs that were killed
         git("worktree", "add", "--quiet", "--detach", str(tree), commit)
         try:
             yield tree

@@ -66,6 +66,10 @@ class Verdict:
     alike: list[Case]
 
     @property
+    def counted(self) -> int:
+        return sum(len(kind) for kind in (self.worse, self.better, self.lost, self.gained, self.alike))
+
+    @property
     def suspects(self) -> list[Case]:
         return [*self.worse, *self.lost]
 
@@ -109,6 +113,8 @@ def compare(name: str, pattern: str = SOLVES, *, fresh: bool = False) -> int:
             if missing:
                 side.measure(missing)
         verdict = settle(base.figures, now.figures, wanted, lambda suspects: again(base, now, suspects))
+    if not verdict.counted:
+        raise BenchError("none of these ratios is a number on either side: is their peer installed?")
     print(report(base, now, verdict))
     return 1 if verdict.suspects else 0
 

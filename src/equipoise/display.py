@@ -14,7 +14,7 @@ import numpy as np
 
 from .arrays import library, shape_text
 
-__all__ = ["brief", "line", "short_dtype", "table"]
+__all__ = ["brief", "line", "short_dtype", "table", "values"]
 
 _TEXT = 60  # characters of a value whose class is not known here
 
@@ -46,8 +46,10 @@ def brief(x: Any) -> str:
         x = x.item()
     if isinstance(x, float):
         return f"{x:.6g}"
-    if x is None or isinstance(x, (bool, int, str)) or hasattr(x, "_data"):
+    if x is None or isinstance(x, (bool, int)) or hasattr(x, "_data"):
         return repr(x)
+    if isinstance(x, str):
+        return repr(x if len(x) <= _TEXT else x[: _TEXT - 3] + "...")
     if isinstance(x, (tuple, list, dict)):
         return f"{type(x).__name__} of {len(x)}"
     name = getattr(x, "__qualname__", None)
@@ -56,14 +58,25 @@ def brief(x: Any) -> str:
 
 
 def _number(x: Any) -> str:
-    """The number in an array without axes; a jax transformation hides it."""
+    """The number in an array without axes, where it can be read."""
+    known = values(x)
+    if known is None:
+        return "traced"
+    number = known.item()
+    return f"{number:.6g}" if isinstance(number, float) else str(number)
+
+
+def values(x: Any) -> np.ndarray[Any, Any] | None:
+    """The numbers of an array, or None where they cannot be read: under a transformation, on no device, or given away.
+
+    Printing is no place to raise, whatever a library raises there.
+    """
     from .backend import of
 
-    backend = of(x)
-    if backend.traced([x]):
-        return "traced"
-    number = backend.to_numpy(x).item()
-    return f"{number:.6g}" if isinstance(number, float) else str(number)
+    try:
+        return of(x).to_numpy(x) if of(x).readable(x) else None
+    except Exception:
+        return None
 
 
 def line(x: Any, facts: Mapping[str, Any]) -> str:
@@ -90,7 +103,7 @@ def table(title: str, rows: Mapping[str, Any], caption: str = "") -> str:
 def _described(x: Any) -> str:
     """A value in a table, where there is room for the library of an array."""
     if not library(x) or not x.ndim:
-        return x if isinstance(x, str) else brief(x)
+        return brief(x)[1:-1] if isinstance(x, str) else brief(x)
     device = str(getattr(x, "device", "cpu"))
     place = "" if "cpu" in device.lower() else f", {device}"
     return f"{short_dtype(x)} {shape_text(x)}, {library(x)}{place}"

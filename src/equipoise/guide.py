@@ -37,7 +37,9 @@ def page_of(module: str) -> str:
 
 
 def point(error: BaseException, module: str) -> None:
-    """Add the note to `error`, if it was raised in this package and has none yet."""
+    """Add the note to `error`, if it was raised in this package and has none yet; `module` is of what was called."""
+    if module.partition(".")[0] != __name__.partition(".")[0]:  # a record or public function of somebody else's
+        return
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

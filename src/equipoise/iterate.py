@@ -192,10 +192,11 @@ def python_loop(backend: Backend, advance: Advance, state: Tree, data: Tree, opt
             if options.patience is not None and target > 0:
                 best_at = np.where(error < best, steps, best_at)
                 best = np.fmin(error, best)
+                waited = steps - best_at
                 allowed: Any = options.patience
-                if callable(options.patience):
-                    allowed = backend.to_numpy(options.patience(state))
-                stalled = steps - best_at >= np.maximum(allowed, best_at // 2)
+                if callable(allowed):  # asked only where somebody has waited for long
+                    allowed = backend.to_numpy(allowed(state)) if np.any(waited > best_at // 2) else np.inf
+                stalled = waited >= np.maximum(allowed, best_at // 2)
                 code = np.where(active & (code == 0) & stalled, Status.STALLED, code)
             if show is not None or options.callback is not None:
                 info = Info(options.method, taken, worst, time.perf_counter() - start, shown, options.max_steps)

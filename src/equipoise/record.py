@@ -72,9 +72,8 @@ def record(cls: C) -> C:
         made.__eq__ = lambda self, other: type(self) is type(other) and parts(self) == parts(other)
         made.__hash__ = lambda self: hash((type(self), parts(self)))
     if made.__repr__ is object.__repr__:
-        made.__repr__ = lambda self: line(self, _fields(self))
-    if not hasattr(made, "_repr_html_"):
-        made._repr_html_ = lambda self: table(type(self).__name__, _fields(self))
+        made.__repr__ = lambda self: line(self, _printed(self))
+        made._repr_html_ = lambda self: table(type(self).__name__, _printed(self))
     made.__init__ = _announcing(made.__init__)
     _classes[f"{made.__module__}:{made.__qualname__}"] = made
     for told in _watchers:
@@ -157,9 +156,9 @@ def parts(x: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     return tuple(getattr(x, n) for n in type(x)._data), tuple(getattr(x, n) for n in type(x)._static)
 
 
-def _fields(x: Any) -> dict[str, Any]:
-    """The fields of a record by name, as they are printed."""
-    return {name: getattr(x, name) for name in (*type(x)._data, *type(x)._static)}
+def _printed(x: Any) -> dict[str, Any]:
+    """The fields of a record by name, but for those declared with ``field(repr=False)``."""
+    return {f.name: getattr(x, f.name) for f in dataclasses.fields(x) if f.repr}
 
 
 def map_arrays(fn: Callable[..., Any], tree: T, *more: Any) -> T:

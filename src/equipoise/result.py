@@ -17,7 +17,7 @@ import numpy as np
 
 from .arrays import A, library, like, namespace
 from .backend import of
-from .display import brief, table
+from .display import brief, table, values
 from .record import record
 
 __all__ = ["ConvergenceWarning", "History", "Outcome", "Status", "frames_to_the_user", "report", "settle"]
@@ -100,17 +100,19 @@ class Outcome(Generic[A]):
         """Whether ``error <= tol``: a bool, or an array of the shape of the batch."""
         code: Any = self.code
         converged = code == int(Status.CONVERGED)
-        if self.code.ndim == 0 and not of(self.code).traced([self.code]):
+        if not library(code) or (code.ndim == 0 and not of(code).traced([code])):
             return bool(converged)
         return converged
 
     @property
     def status(self) -> Any:
         """Why the method stopped; the worst of a batch. Under a jax transformation, the integer code."""
-        backend = of(self.code)
-        if backend.traced([self.code]):
-            return self.code
-        return Status(int(np.max(backend.to_numpy(self.code))))
+        code: Any = self.code
+        if not library(code):  # a member of a batch of numpy's
+            return Status(int(code))
+        if of(code).traced([code]):
+            return code
+        return Status(int(np.max(of(code).to_numpy(code))))
 
     def _facts(self) -> dict[str, Any]:
         """What was found, by name, as it is printed beside error, steps and status."""
@@ -126,36 +128,43 @@ class Outcome(Generic[A]):
 
     def _repr_html_(self) -> str:
         """The table that notebooks show."""
-        status = self.status if library(self.code) else None
-        said = f"{_verdict(self)}: {status}" if isinstance(status, Status) else _verdict(self)
-        checks = {} if self.history is None else {"history": f"{self.history.step.shape[0]} rows"}
+        worst = _codes(self)
+        said = f": {Status(int(worst.max()))}" if worst is not None and worst.size else ""
+        checks = {"history": self.history.step} if self.history is not None else {}
         rows = {"error": _most(self.error), "steps": _most(self.steps), **self._facts(), **checks}
-        return table(type(self).__name__, rows, said)
+        return table(type(self).__name__, rows, f"{_verdict(self)}{said}")
+
+
+def _numbers(x: Any) -> np.ndarray[Any, Any] | None:
+    """An array, or a scalar as numpy's reductions give them, as far as it can be read."""
+    if library(x):
+        return values(x)
+    return np.asarray(x) if isinstance(x, (int, float, np.generic)) else None
 
 
 def _most(x: Any) -> str:
     """A number, or the greatest of a batch, as far as it can be read."""
-    if isinstance(x, np.generic):
-        x = np.asarray(x)
-    if not library(x):  # jax puts other things into the fields of a record for a while
+    known = _numbers(x)
+    if known is None:  # jax puts other things into the fields of a record for a while
+        return "traced" if library(x) else brief(x)
+    if not known.size or known.dtype.kind not in "biuf":
         return brief(x)
-    backend = of(x)
-    if not backend.readable(x):
-        return "traced"
-    known = backend.to_numpy(x)
-    if not known.size:
-        return "of none"
     most = known.max().item()
     text = f"{most:.3g}" if isinstance(most, float) else str(most)
     return f"at most {text}" if known.ndim else text
 
 
+def _codes(outcome: Outcome[Any]) -> np.ndarray[Any, Any] | None:
+    """The codes, where they can be read and all are those of a status."""
+    codes = _numbers(outcome.code)
+    return codes if codes is not None and np.all(np.isin(codes, list(Status))) else None
+
+
 def _verdict(outcome: Outcome[Any]) -> str:
     """The name of the status; of a batch, how many of its problems are solved."""
-    code: Any = outcome.code
-    if not library(code) or not of(code).readable(code):
+    codes = _codes(outcome)
+    if codes is None:
         return "traced"
-    codes = of(code).to_numpy(code)
     if not codes.ndim:
         return Status(int(codes)).name
     solved = int(np.sum(codes == int(Status.CONVERGED)))

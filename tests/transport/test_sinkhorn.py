@@ -255,6 +255,15 @@ class TestHonesty:
         assert float(result.error) < 1e-5
         assert int(result.steps) < 2000
 
+    @pytest.mark.parametrize("penalty", [None, 0.5])
+    def test_a_factor_close_to_two_is_told_to_diverge_soon(self, penalty: float | None) -> None:
+        rng = np.random.default_rng(0)
+        cost = ((rng.random((60, 1, 2)) - rng.random((60, 2))) ** 2).sum(-1)
+        with pytest.warns(eq.ConvergenceWarning, match="relaxation='auto'"):
+            result = sinkhorn(cost, epsilon=0.01, relaxation=1.999, marginal_penalty=penalty)
+        assert result.status is eq.Status.DIVERGED
+        assert int(result.steps) < 1000
+
     @pytest.mark.parametrize("method", ["log", "kernel"])
     def test_parts_that_hardly_exchange_mass_are_not_called_stalled(self, method: str) -> None:
         """Plain sweeps take 48,000 steps here; over-relaxed ones raise the error for 376 before it falls."""

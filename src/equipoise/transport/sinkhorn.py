@@ -28,7 +28,7 @@ __all__ = ["sinkhorn"]
 
 METHODS = ("auto", "log", "kernel")
 PATIENCE = 200  # sweeps without a new least error: what is left is rounding
-PATIENCE_RELAXED = 20.0  # as many times 1/(2 - omega): the closer to 2, the longer may the error rise before it falls
+PATIENCE_RELAXED = 20.0  # of an estimated omega, times 1/(2 - omega): the closer to 2, the longer may the error rise
 STORABLE = 2**28  # entries of a kernel that "auto" will store
 # The loop aims below tol, so that rounding the returned potentials does not lift the error above it: in float32, at a
 # range of the cost of 2000 epsilon, that adds 2e-6.
@@ -115,7 +115,7 @@ def solve(
         problem,
         tol=tol,
         margin=margin,
-        patience=patience if adaptive or omega != 1.0 else PATIENCE,
+        patience=patience if adaptive else PATIENCE,
         **options,
     )
     f, g, steps = run.state.f, run.state.g, run.steps
