@@ -6,7 +6,6 @@ shapes of what was found. Nothing is computed for it, and nothing of an array is
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping
 from typing import Any
 
@@ -90,6 +89,8 @@ def _cell(x: Any) -> str:
 
 def table(title: str, rows: Mapping[str, Any], caption: str = "") -> str:
     """Rows of names and values as HTML; it takes its colours from the page, dark or light."""
+    import html  # whose table of entities takes time to import
+
     body = "".join(
         f'<tr><th style="text-align:left">{html.escape(name)}</th>'
         f'<td style="text-align:left">{html.escape(_described(value))}</td></tr>'
