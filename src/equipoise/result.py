@@ -130,7 +130,8 @@ class Outcome(Generic[A]):
         """The table that notebooks show."""
         worst = _codes(self)
         said = f": {Status(int(worst.max()))}" if worst is not None and worst.size else ""
-        checks = {"history": self.history.step} if self.history is not None else {}
+        step: Any = getattr(self.history, "step", None)
+        checks = {"history": f"{step.shape[0]} rows"} if library(step) and step.ndim else {}
         rows = {"error": _most(self.error), "steps": _most(self.steps), **self._facts(), **checks}
         return table(type(self).__name__, rows, f"{_verdict(self)}{said}")
 
