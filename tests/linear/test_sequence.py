@@ -141,7 +141,10 @@ class TestALoop:
             s.b.flags.writeable = False
         x0 = np.zeros((6, 5))
         x0.flags.writeable = False
+        copies = [x.copy() for x in (*(s.b for s in listed), x0)]
         solve_sequence(listed, x0=x0)
+        for x, copy in zip((*(s.b for s in listed), x0), copies, strict=True):
+            np.testing.assert_array_equal(x, copy)
 
 
 class TestLazily:

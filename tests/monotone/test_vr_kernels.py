@@ -172,9 +172,12 @@ class TestSolves:
     def test_inputs_are_read_only(self) -> None:
         A, labels, _ = regression(60, 3)
         u = np.zeros(3)
+        copies = [x.copy() for x in (A, labels, u)]
         for x in (A, labels, u):
             x.flags.writeable = False
         assert halpern_vr(LogisticGradient(A, labels, 0.1), u, tol=1e-4).converged
+        for x, copy in zip((A, labels, u), copies, strict=True):
+            np.testing.assert_array_equal(x, copy)
 
     def test_other_libraries_solve_on_the_host(self) -> None:
         A, labels, _ = regression(60, 3)
