@@ -398,3 +398,9 @@ def test_nothing_is_drawn_where_the_input_is_bad() -> None:
     with pytest.raises(ValueError):
         eq.plot.matching(y, x, result)
     assert plt.get_fignums() == []
+
+
+def test_a_plan_of_few_columns_is_not_blurred() -> None:
+    x, y = np.linspace(0, 1, 120)[:, None], np.linspace(0, 1, 12)[:, None]
+    ax = eq.plot.plan(eq.transport.sinkhorn(eq.transport.PointCloud(x, y), epsilon=0.01))
+    assert ax.images[0].get_interpolation() == "nearest"

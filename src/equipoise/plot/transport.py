@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["barycenters", "matching", "plan"]
 
 EDGE = 0.14  # the height of a marginal beside a plan, as a share of the plan's
+ENTRIES = 200  # rows or columns that a picture shows one by one
 GAP = 0.12  # between two barycenters, as a share of their width
 
 
@@ -61,7 +62,8 @@ def plan(result: TransportResult[Any], *, ax: Axes | None = None) -> Axes:
     ax = new_or_given(ax)
     figure: Any = ax.figure
     n, m = p.shape
-    image = ax.imshow(p, aspect="auto", cmap=shades(ax), vmin=0, extent=(0, m, n, 0))
+    drawn = "nearest" if max(n, m) <= ENTRIES else "auto"  # which would blur few columns beside many rows
+    image = ax.imshow(p, aspect="auto", cmap=shades(ax), vmin=0, extent=(0, m, n, 0), interpolation=drawn)
     pad = 0.03 if figure.get_layout_engine() else 0.06 + EDGE  # a layout engine knows how far the marginal reaches
     figure.colorbar(image, ax=ax, label="mass", pad=pad)
     top = ax.inset_axes((0, 1.015, 1, EDGE), sharex=ax)
